@@ -1,0 +1,1 @@
+//! HTTP on the control core: REST, `/metrics`, `/healthz`.

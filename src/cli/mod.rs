@@ -1,0 +1,1 @@
+//! The verbs of `rail`, one file each.

@@ -1,0 +1,1 @@
+//! From desired state to the snapshot workers read, and everything else the control core does.

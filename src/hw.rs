@@ -1,0 +1,1 @@
+//! Prefetch and huge-page memory: the only file of `src/` that may hold `unsafe`.

@@ -1,0 +1,3 @@
+//! The `rail` binary: wiring only.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The sans-IO packet path: frames in, verdicts out.

@@ -1,0 +1,1 @@
+//! The desired state as types: services, backends, peers. Parse, do not validate.

@@ -1,0 +1,1 @@
+//! Test support: a packet builder and simulated rails.

@@ -1,0 +1,1 @@
+//! Header views over bytes: one header per file, network-endian fields, no state, no I/O.
