@@ -1,0 +1,53 @@
+//! The one error type of the store. Conflicts are not errors: they are values of
+//! [`merge`](super::merge), because a caller is expected to handle them.
+
+use std::io;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use super::object::{Kind, ObjectId};
+
+/// Why the store could not do what it was asked to. Cheap to clone, because one failed flush is
+/// reported to every writer that shared it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// An object that another one, or a branch, refers to is not there.
+    #[error("object {0} is missing")]
+    Missing(ObjectId),
+    /// An object does not have the encoding its kind demands, or is of another kind.
+    #[error("object {id} is not a well-formed {expected}: {detail}")]
+    Malformed {
+        id: ObjectId,
+        expected: Kind,
+        detail: String,
+    },
+    /// A value's bytes do not have the encoding its type demands.
+    #[error("not a well-formed {type_name}: {detail}")]
+    Value { type_name: String, detail: String },
+    /// An operation on a file failed. Nothing that was acknowledged earlier is affected.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        source: Arc<io::Error>,
+    },
+}
+
+impl StoreError {
+    /// An I/O error with the operation and the file it happened on.
+    pub fn io(operation: &'static str, path: &FilePath, source: io::Error) -> Self {
+        Self::Io {
+            operation,
+            path: path.to_path_buf(),
+            source: Arc::new(source),
+        }
+    }
+
+    /// A value of type `type_name` could not be decoded.
+    pub fn value(type_name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Value {
+            type_name: type_name.into(),
+            detail: detail.into(),
+        }
+    }
+}
