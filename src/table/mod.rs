@@ -1,2 +1,17 @@
 //! State that packets look up: Maglev tables, connections, neighbours, and the snapshot all workers
 //! share. Everything here is pure: time is passed in, nothing reads a clock or a file.
+//!
+//! | module | what it holds | who writes |
+//! |---|---|---|
+//! | [`hash`] | the pool's hash key and the flow hash every lookup starts from | nobody |
+//! | [`maglev`] | slot to backend, rebuilt whole when a service changes | control |
+
+pub mod hash;
+mod key;
+pub mod maglev;
+mod populate;
+mod prime;
+mod units;
+
+pub use key::{HashKey, HashKeyError};
+pub use units::{BackendId, BackendIdError, IdSet, Nanos, Tick};
