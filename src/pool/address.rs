@@ -1,0 +1,347 @@
+//! Addresses as the configuration names them: prefixes, interface addresses, MAC addresses.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// A network: an address whose host bits are zero, and a length in bits.
+///
+/// Written `203.0.113.0/24`, or without a length for a single address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IpPrefix {
+    address: IpAddr,
+    len: u8,
+}
+
+/// An address of a port together with the length of its subnet, written `192.0.2.10/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IfAddr {
+    address: IpAddr,
+    len: u8,
+}
+
+/// A unicast MAC address of a next hop, written `02:00:00:00:00:fe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr([u8; 6]);
+
+/// Why a string is not an address of the wanted kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Neither an IPv4 nor an IPv6 address.
+    #[error("not an IP address")]
+    Address,
+    /// What follows the slash is not a length that this family has.
+    #[error("the prefix length is a number from 0 to {0}")]
+    Length(u8),
+    /// Bits beyond the prefix length are set; holds the prefix that was probably meant.
+    #[error("bits beyond the prefix length are set; the network is {0}")]
+    HostBits(IpPrefix),
+    /// An interface address came without the length of its subnet.
+    #[error("the length of the subnet is missing, as in \"192.0.2.10/24\"")]
+    NoLength,
+    /// The address is the subnet's network or broadcast address, which no host can have.
+    #[error("the network and broadcast addresses of a subnet belong to no host")]
+    NotAHost,
+    /// Not six octets in hexadecimal.
+    #[error("not a MAC address, as in \"02:00:00:00:00:fe\"")]
+    Mac,
+    /// A broadcast, multicast or all-zero MAC address.
+    #[error("not the MAC address of one host: it is broadcast, multicast or zero")]
+    MacNotUnicast,
+}
+
+impl IpPrefix {
+    /// Makes a prefix. Fails when `len` is too long for the family or host bits are set.
+    pub fn new(address: IpAddr, len: u8) -> Result<Self, AddressError> {
+        if len > width(address) {
+            return Err(AddressError::Length(width(address)));
+        }
+        let network = Self {
+            address: mask(address, len),
+            len,
+        };
+        if network.address != address {
+            return Err(AddressError::HostBits(network));
+        }
+        Ok(network)
+    }
+
+    /// The prefix that holds just this address.
+    pub fn host(address: IpAddr) -> Self {
+        Self {
+            address,
+            len: width(address),
+        }
+    }
+
+    /// The first address, whose host bits are zero.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The length in bits, 0 to 32 or 0 to 128.
+    pub fn prefix_len(&self) -> u8 {
+        self.len
+    }
+
+    /// Whether the prefix holds exactly one address.
+    pub fn is_host(&self) -> bool {
+        self.len == width(self.address)
+    }
+
+    /// Whether the addresses are IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    /// Whether `address` lies in the prefix; never true across families.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.address.is_ipv4() == address.is_ipv4() && mask(address, self.len) == self.address
+    }
+}
+
+impl IfAddr {
+    /// Makes an interface address. Fails when `len` is too long for the family, or when the
+    /// address is the network or broadcast address of an IPv4 subnet shorter than /31 (RFC 3021
+    /// gives /31 two hosts).
+    pub fn new(address: IpAddr, len: u8) -> Result<Self, AddressError> {
+        if len > width(address) {
+            return Err(AddressError::Length(width(address)));
+        }
+        if let IpAddr::V4(v4) = address
+            && len < 31
+        {
+            let host = v4.to_bits() & (u32::MAX >> len);
+            if host == 0 || host == u32::MAX >> len {
+                return Err(AddressError::NotAHost);
+            }
+        }
+        Ok(Self { address, len })
+    }
+
+    /// The address itself.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The length of the subnet in bits.
+    pub fn prefix_len(&self) -> u8 {
+        self.len
+    }
+
+    /// The subnet that is reached without a gateway.
+    pub fn network(&self) -> IpPrefix {
+        IpPrefix {
+            address: mask(self.address, self.len),
+            len: self.len,
+        }
+    }
+
+    /// Whether `address` is reached without a gateway.
+    pub fn on_link(&self, address: IpAddr) -> bool {
+        self.network().contains(address)
+    }
+}
+
+impl MacAddr {
+    /// Makes a MAC address. Fails for broadcast, multicast and all-zero addresses, to which no
+    /// next hop answers.
+    pub fn new(octets: [u8; 6]) -> Result<Self, AddressError> {
+        /// The group bit of the first octet (IEEE 802.3, section 3.2.3).
+        const GROUP: u8 = 0x01;
+        if octets[0] & GROUP != 0 || octets == [0; 6] {
+            return Err(AddressError::MacNotUnicast);
+        }
+        Ok(Self(octets))
+    }
+
+    /// The octets in wire order.
+    pub fn octets(&self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl FromStr for IpPrefix {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match split(text)? {
+            (address, Some(len)) => Self::new(address, len),
+            (address, None) => Ok(Self::host(address)),
+        }
+    }
+}
+
+impl FromStr for IfAddr {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match split(text)? {
+            (address, Some(len)) => Self::new(address, len),
+            (_, None) => Err(AddressError::NoLength),
+        }
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let mut octets = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for octet in &mut octets {
+            let part = parts.next().ok_or(AddressError::Mac)?;
+            // `from_str_radix` alone would accept a sign.
+            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(AddressError::Mac);
+            }
+            *octet = u8::from_str_radix(part, 16).map_err(|_| AddressError::Mac)?;
+        }
+        if parts.next().is_some() {
+            return Err(AddressError::Mac);
+        }
+        Self::new(octets)
+    }
+}
+
+impl fmt::Display for IpPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_host() {
+            write!(f, "{}", self.address)
+        } else {
+            write!(f, "{}/{}", self.address, self.len)
+        }
+    }
+}
+
+impl fmt::Display for IfAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.len)
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The number of bits of an address of this family.
+fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The address with the bits beyond `len` cleared. `len` is at most [`width`].
+fn mask(address: IpAddr, len: u8) -> IpAddr {
+    // A shift by the whole width has no result in Rust; it means "no bit survives" here.
+    match address {
+        IpAddr::V4(v4) => {
+            let host = u32::MAX.checked_shr(len.into()).unwrap_or(0);
+            IpAddr::V4((v4.to_bits() & !host).into())
+        }
+        IpAddr::V6(v6) => {
+            let host = u128::MAX.checked_shr(len.into()).unwrap_or(0);
+            IpAddr::V6((v6.to_bits() & !host).into())
+        }
+    }
+}
+
+/// Splits `address[/len]`.
+fn split(text: &str) -> Result<(IpAddr, Option<u8>), AddressError> {
+    let (address, len) = match text.split_once('/') {
+        Some((address, len)) => (address, Some(len)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| AddressError::Address)?;
+    let Some(len) = len else {
+        return Ok((address, None));
+    };
+    let wrong = AddressError::Length(width(address));
+    if len.is_empty() || !len.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong);
+    }
+    match len.parse() {
+        Ok(len) if len <= width(address) => Ok((address, Some(len))),
+        _ => Err(wrong),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes() {
+        let network: IpPrefix = "203.0.113.0/24".parse().unwrap();
+        let v6: IpPrefix = "2001:db8::/32".parse().unwrap();
+        let all: IpPrefix = "0.0.0.0/0".parse().unwrap();
+        let cases: &[(&str, Result<&str, AddressError>)] = &[
+            ("203.0.113.10", Ok("203.0.113.10")),
+            ("203.0.113.10/32", Ok("203.0.113.10")),
+            ("203.0.113.0/24", Ok("203.0.113.0/24")),
+            ("2001:db8::1", Ok("2001:db8::1")),
+            ("2001:db8::/32", Ok("2001:db8::/32")),
+            ("::/0", Ok("::/0")),
+            ("203.0.113.10/24", Err(AddressError::HostBits(network))),
+            ("2001:db8::1/32", Err(AddressError::HostBits(v6))),
+            ("1.0.0.0/0", Err(AddressError::HostBits(all))),
+            ("203.0.113.0/33", Err(AddressError::Length(32))),
+            ("2001:db8::/129", Err(AddressError::Length(128))),
+            ("203.0.113.0/", Err(AddressError::Length(32))),
+            ("203.0.113.0/+8", Err(AddressError::Length(32))),
+            ("203.0.113.0/8/8", Err(AddressError::Length(32))),
+            ("203.0.113", Err(AddressError::Address)),
+            ("", Err(AddressError::Address)),
+        ];
+        for (text, expected) in cases {
+            let found = text.parse::<IpPrefix>().map(|prefix| prefix.to_string());
+            assert_eq!(found, expected.map(str::to_owned), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn containment_stays_within_a_family() {
+        let all: IpPrefix = "0.0.0.0/0".parse().unwrap();
+        assert!(all.contains("192.0.2.1".parse().unwrap()));
+        assert!(!all.contains("::1".parse().unwrap()));
+        let link: IfAddr = "192.0.2.10/24".parse().unwrap();
+        assert!(link.on_link("192.0.2.255".parse().unwrap()));
+        assert!(!link.on_link("192.0.3.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn interface_addresses() {
+        let cases: &[(&str, Result<(), AddressError>)] = &[
+            ("192.0.2.10/24", Ok(())),
+            ("192.0.2.0/31", Ok(())),
+            ("192.0.2.0/32", Ok(())),
+            ("2001:db8::/64", Ok(())),
+            ("192.0.2.0/24", Err(AddressError::NotAHost)),
+            ("192.0.2.255/24", Err(AddressError::NotAHost)),
+            ("192.0.2.10", Err(AddressError::NoLength)),
+            ("0.0.0.0/0", Err(AddressError::NotAHost)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<IfAddr>().map(|_| ()), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mac_addresses() {
+        let cases: &[(&str, Result<[u8; 6], AddressError>)] = &[
+            ("02:00:00:00:00:fe", Ok([2, 0, 0, 0, 0, 0xfe])),
+            ("02-00-00-00-00-FE", Ok([2, 0, 0, 0, 0, 0xfe])),
+            ("02:00:00:00:00", Err(AddressError::Mac)),
+            ("02:00:00:00:00:00:00", Err(AddressError::Mac)),
+            ("02:00:00:00:00:+1", Err(AddressError::Mac)),
+            ("2:0:0:0:0:1", Err(AddressError::Mac)),
+            ("ff:ff:ff:ff:ff:ff", Err(AddressError::MacNotUnicast)),
+            ("00:00:00:00:00:00", Err(AddressError::MacNotUnicast)),
+        ];
+        for (text, expected) in cases {
+            let found = text.parse::<MacAddr>().map(|mac| mac.octets());
+            assert_eq!(found, *expected, "{text:?}");
+        }
+    }
+}

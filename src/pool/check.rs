@@ -1,0 +1,355 @@
+//! The rules a pool obeys as a whole, whether it comes from a file, the store or the API.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use super::{Draft, Encap, Item, Limits, Name, Place, Ports, Protocol, Service, Violation};
+
+/// The most backends of one service: an index into a Maglev table has 16 bits, and one value of
+/// them means "no backend".
+pub const MAX_SERVICE_BACKENDS: usize = 65_535;
+
+/// Slots per backend below which shares are visibly uneven (Maglev paper, section 3.4: "M > 100 N"
+/// keeps the imbalance under 1 %).
+const EVEN_SLOTS: usize = 100;
+
+/// IPv6 extension headers (RFC 8200, section 4) and "no next header": a packet's transport protocol
+/// is never one of these.
+const NOT_TRANSPORT: [u8; 5] = [0, 43, 44, 59, 60];
+
+/// Finds every rule that the pool breaks. Errors come before the warnings of the same service, and
+/// the result is the same for the same pool.
+pub fn pool(draft: &Draft) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let peers = draft.peers.iter().map(|peer| (&peer.name, peer.address));
+    rails(peers, "peer", Item::Peer, &mut found);
+    let remotes = draft
+        .remotes
+        .iter()
+        .map(|remote| (&remote.name, remote.address));
+    rails(remotes, "remote", Item::Remote, &mut found);
+    for (index, peer) in draft.peers.iter().enumerate() {
+        if !peer.name.fits_git_reference() {
+            found.push(no_branch(&peer.name, Place::new(Item::Peer(index), "name")));
+        }
+    }
+    if draft.peers.is_empty() && draft.ingress == super::Ingress::Mirror {
+        let at = Place::new(Item::Pool, "ingress");
+        found.push(
+            Violation::warning(
+                at,
+                "ingress \"mirror\" without peers is the same as \"ecmp\"",
+            )
+            .help("list the rails of the pool as [[peer]]"),
+        );
+    }
+
+    let names = draft.services.iter().map(|service| &service.name);
+    unique(names, "service", Item::Service, &mut found);
+    for (index, service) in draft.services.iter().enumerate() {
+        self::service(draft, index, service, &mut found);
+    }
+    keys(&draft.services, &mut found);
+    code_points(&draft.services, &mut found);
+
+    let backends: usize = draft
+        .services
+        .iter()
+        .map(|service| service.backends.len())
+        .sum();
+    if backends > *Limits::BACKENDS.end() as usize {
+        let at = Place::new(Item::Pool, "");
+        let message = format!("the pool has {backends} backends; a rail has ids for 131071");
+        found.push(Violation::error(at, message).help("split the pool"));
+    }
+    found
+}
+
+/// The finding that a rail's name cannot be part of its branch's name.
+pub fn no_branch(name: &Name, at: Place) -> Violation {
+    Violation::error(
+        at,
+        format!("{name:?} cannot name a rail: its branch is node/{name}"),
+    )
+    .help("Git allows no dot at the end of a branch name, and no two in a row")
+}
+
+/// Why no packet can be sent to `address`, if that is so.
+pub fn unusable(address: IpAddr) -> Option<&'static str> {
+    if address.is_unspecified() {
+        return Some("is the unspecified address");
+    }
+    if address.is_multicast() {
+        return Some("is a multicast address");
+    }
+    if address.is_loopback() {
+        return Some("is a loopback address");
+    }
+    match address {
+        IpAddr::V4(v4) if v4.is_broadcast() => Some("is the broadcast address"),
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
+            Some("is an IPv4 address in IPv6 clothes, which no packet carries")
+        }
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// Reports names that occur twice.
+pub fn unique<'a>(
+    names: impl Iterator<Item = &'a Name>,
+    what: &str,
+    item: impl Fn(usize) -> Item,
+    found: &mut Vec<Violation>,
+) {
+    let mut seen = HashMap::new();
+    for (index, name) in names.enumerate() {
+        if let Some(first) = seen.get(name) {
+            let at = Place::new(item(index), "name");
+            found.push(
+                Violation::error(at, format!("the {what} name {name:?} is taken"))
+                    .also(Place::new(item(*first), "name"), "taken here")
+                    .help("give every one a name of its own"),
+            );
+        } else {
+            seen.insert(name, index);
+        }
+    }
+}
+
+/// Rules of peers and of remotes: names and addresses once, addresses that can be sent to.
+fn rails<'a>(
+    rails: impl Iterator<Item = (&'a Name, IpAddr)> + Clone,
+    what: &str,
+    item: impl Fn(usize) -> Item,
+    found: &mut Vec<Violation>,
+) {
+    unique(rails.clone().map(|(name, _)| name), what, &item, found);
+    let mut seen: HashMap<IpAddr, usize> = HashMap::new();
+    for (index, (name, address)) in rails.enumerate() {
+        let at = Place::new(item(index), "address");
+        if let Some(why) = unusable(address) {
+            let message = format!("{address} {why}; the {what} {name:?} cannot have it");
+            found.push(Violation::error(at, message));
+        }
+        if let Some(first) = seen.get(&address) {
+            found.push(
+                Violation::error(at, format!("another {what} has the address {address}"))
+                    .also(Place::new(item(*first), "address"), "the other one"),
+            );
+        } else {
+            seen.insert(address, index);
+        }
+    }
+}
+
+/// Rules of one service.
+fn service(draft: &Draft, index: usize, service: &Service, found: &mut Vec<Violation>) {
+    let item = Item::Service(index);
+    let at = |key| Place::new(item, key);
+    let Service {
+        name,
+        vip,
+        protocol,
+        ..
+    } = service;
+
+    if let Some(why) = unusable(vip.address()) {
+        found.push(Violation::error(at("vip"), format!("the VIP {vip} {why}")));
+    }
+    if let Protocol::Number(number) = protocol {
+        if NOT_TRANSPORT.contains(number) {
+            let message = format!("protocol {number} is an IPv6 extension header");
+            found.push(
+                Violation::error(at("protocol"), message).help("name the protocol that follows it"),
+            );
+        } else if service.ports != Ports::Any && !protocol.has_ports() {
+            let message = format!("packets of protocol {number} have no ports");
+            found.push(Violation::error(at("port"), message).help("leave `port` out"));
+        }
+    }
+    if matches!(service.encap, Encap::L3dsr { .. }) && !vip.is_host() {
+        let message = format!("l3dsr cannot tell the addresses of {vip} apart at the backend");
+        found.push(
+            Violation::error(at("vip"), message)
+                .help("use one address, or a tunnel such as encap = \"gre\""),
+        );
+    }
+    backends(index, service, found);
+
+    let live = service
+        .backends
+        .iter()
+        .filter(|backend| backend.has_slots())
+        .count();
+    let slots = draft.table_size.get() as usize;
+    if service.backends.is_empty() {
+        let message = format!("the service {name:?} has no backend: its VIP answers nothing");
+        found.push(Violation::warning(at("name"), message).help("add a [[service.backend]]"));
+    } else if live == 0 {
+        let message = format!(
+            "no backend of the service {name:?} takes new flows: each is not up or has weight 0"
+        );
+        found.push(Violation::warning(at("name"), message).help("set state = \"up\" on one"));
+    } else if live > slots {
+        let message = format!("the service {name:?} has {live} live backends for {slots} slots");
+        found.push(
+            Violation::error(at("name"), message)
+                .also(Place::new(Item::Pool, "table_size"), "slots")
+                .help("raise pool.table_size"),
+        );
+    } else if live * EVEN_SLOTS > slots {
+        let message = format!(
+            "{slots} slots are few for the {live} live backends of the service {name:?}: shares are uneven"
+        );
+        found.push(Violation::warning(at("name"), message).help(format!(
+            "a pool.table_size above {} is even",
+            live * EVEN_SLOTS
+        )));
+    }
+}
+
+/// Rules of the backends of one service.
+fn backends(index: usize, service: &Service, found: &mut Vec<Violation>) {
+    let item = |backend| Item::Backend(index, backend);
+    let Service { name, vip, .. } = service;
+    unique(
+        service.backends.iter().map(|backend| &backend.name),
+        "backend",
+        item,
+        found,
+    );
+    if service.backends.len() > MAX_SERVICE_BACKENDS {
+        let message = format!(
+            "the service {name:?} has {} backends",
+            service.backends.len()
+        );
+        found.push(
+            Violation::error(Place::new(Item::Service(index), "name"), message)
+                .help(format!("a service has at most {MAX_SERVICE_BACKENDS}")),
+        );
+    }
+    let mut seen: HashMap<IpAddr, usize> = HashMap::new();
+    for (number, backend) in service.backends.iter().enumerate() {
+        let address = backend.address;
+        let at = Place::new(item(number), "address");
+        if let Some(why) = unusable(address) {
+            found.push(Violation::error(
+                at,
+                format!("the backend address {address} {why}"),
+            ));
+        } else if vip.contains(address) {
+            let message = format!("the backend address {address} is the service's own VIP");
+            found.push(
+                Violation::error(at, message)
+                    .also(Place::new(Item::Service(index), "vip"), "the VIP")
+                    .help("a packet would come back for ever; give the server's own address"),
+            );
+        } else if matches!(service.encap, Encap::L3dsr { .. }) && vip.is_ipv4() != address.is_ipv4()
+        {
+            let message = format!("l3dsr cannot send packets for {vip} to {address}");
+            found.push(
+                Violation::error(at, message)
+                    .also(
+                        Place::new(Item::Service(index), "vip"),
+                        "of the other family",
+                    )
+                    .help("l3dsr rewrites the address in place; a tunnel carries either family"),
+            );
+        }
+        if let Some(first) = seen.get(&address) {
+            found.push(
+                Violation::warning(at, format!("{address} is a backend of {name:?} twice"))
+                    .also(Place::new(item(*first), "address"), "first here")
+                    .help("to give a server a larger share, raise its weight"),
+            );
+        } else {
+            seen.insert(address, number);
+        }
+    }
+}
+
+/// No two services may claim the same packets: for one VIP and protocol, ports are either the same
+/// (an equal key), or apart, or one range lies wholly inside the other (the narrower wins). Two
+/// ranges that only overlap have no narrower one.
+fn keys(services: &[Service], found: &mut Vec<Violation>) {
+    let mut by_vip: BTreeMap<_, Vec<(usize, Ports)>> = BTreeMap::new();
+    for (index, service) in services.iter().enumerate() {
+        by_vip
+            .entry((service.vip, service.protocol))
+            .or_default()
+            .push((index, service.ports));
+    }
+    for ((vip, protocol), mut claims) in by_vip {
+        // Ordered by first port, and of those with the same first port the widest first, a range
+        // can collide only with what is still open when it begins.
+        claims.sort_by_key(|(index, ports)| {
+            let (low, high) = ports.bounds();
+            (low, std::cmp::Reverse(high), *index)
+        });
+        let mut open: Vec<(usize, Ports)> = Vec::new();
+        for (index, ports) in claims {
+            let (low, high) = ports.bounds();
+            open.retain(|(_, other)| other.bounds().1 >= low);
+            let mut equal = false;
+            for (other, theirs) in &open {
+                let (first, second) = (index.min(*other), index.max(*other));
+                let at = Place::new(Item::Service(second), "name");
+                let also = Place::new(Item::Service(first), "name");
+                let (one, two) = (&services[first].name, &services[second].name);
+                if *theirs == ports {
+                    equal = true;
+                    let message = format!(
+                        "the services {one:?} and {two:?} have the same key: {vip}, protocol {protocol}, port {ports}"
+                    );
+                    found.push(
+                        Violation::error(at, message)
+                            .also(also, "the same VIP, protocol and port")
+                            .help("merge their backends, or change VIP, protocol or port of one"),
+                    );
+                } else if theirs.bounds().1 < high {
+                    let message = format!(
+                        "the port ranges of the services {one:?} ({}) and {two:?} ({}) overlap on {vip}",
+                        services[first].ports, services[second].ports
+                    );
+                    found.push(
+                        Violation::error(at, message)
+                            .also(also, "overlaps")
+                            .help("a range must lie apart from the other or wholly inside it"),
+                    );
+                }
+            }
+            if !equal {
+                open.push((index, ports));
+            }
+        }
+    }
+}
+
+/// A backend knows an l3dsr service by its DSCP alone, so two VIPs with one DSCP cannot share it.
+fn code_points(services: &[Service], found: &mut Vec<Violation>) {
+    let mut seen: HashMap<(u8, IpAddr), usize> = HashMap::new();
+    for (index, service) in services.iter().enumerate() {
+        let Encap::L3dsr { dscp } = service.encap else {
+            continue;
+        };
+        for backend in &service.backends {
+            let first = *seen.entry((dscp.get(), backend.address)).or_insert(index);
+            if services[first].vip != service.vip {
+                let message = format!(
+                    "the backend {} cannot tell the VIPs {} and {} apart: both have dscp {}",
+                    backend.address,
+                    services[first].vip,
+                    service.vip,
+                    dscp.get()
+                );
+                found.push(
+                    Violation::error(Place::new(Item::Service(index), "dscp"), message)
+                        .also(Place::new(Item::Service(first), "dscp"), "the same dscp")
+                        .help("give every VIP a dscp of its own"),
+                );
+                break;
+            }
+        }
+    }
+}

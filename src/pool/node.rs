@@ -1,0 +1,277 @@
+//! What concerns one rail alone: its cores, its ports, its tunnel source.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use super::{IfAddr, IpPrefix, Limits, MacAddr, Name, Pool, Timeouts};
+
+/// A whole configuration file. Made by `parse` and `load` only,
+/// which refuse a file that breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Name, cores and sockets of this rail.
+    pub node: Node,
+    /// How DPDK is started.
+    pub dpdk: Dpdk,
+    /// At least one port, in the order of the file.
+    pub ports: Vec<Port>,
+    /// Next hops that are not asked for.
+    pub neighbors: Vec<StaticNeighbor>,
+    /// The rail's own end of the tunnels.
+    pub tunnel: Tunnel,
+    /// Timeouts of the connection table.
+    pub timeouts: Timeouts,
+    /// Bounds on what traffic can make this rail do.
+    pub limits: Limits,
+    /// What all rails of the pool share.
+    pub pool: Pool,
+}
+
+impl Config {
+    /// Who may send tunnelled packets to this rail: the configured sources, or by default the
+    /// gateways of all ports and the peers.
+    pub fn tunnel_accept(&self) -> Vec<IpPrefix> {
+        match &self.tunnel.accept {
+            Accept::Only(sources) => sources.clone(),
+            Accept::GatewaysAndPeers => {
+                let gateways = self
+                    .ports
+                    .iter()
+                    .flat_map(|port| port.gateways.iter().copied());
+                let peers = self.other_peers().map(|peer| peer.address);
+                let mut sources: Vec<_> = gateways.chain(peers).map(IpPrefix::host).collect();
+                sources.sort();
+                sources.dedup();
+                sources
+            }
+        }
+    }
+
+    /// The peers without the rail itself, which a shared pool lists too.
+    pub fn other_peers(&self) -> impl Iterator<Item = &super::Peer> {
+        self.pool
+            .peers
+            .iter()
+            .filter(|peer| peer.name != self.node.name)
+    }
+
+    /// The port whose subnet holds `address`, and its index.
+    pub fn port_on_link(&self, address: IpAddr) -> Option<(usize, &Port)> {
+        self.ports
+            .iter()
+            .enumerate()
+            .find(|(_, port)| port.on_link(address))
+    }
+}
+
+/// Name, cores and sockets of a rail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The rail's name; peers know it by this name.
+    pub name: Name,
+    /// The cores of the packet workers, at least one, all different.
+    pub workers: Vec<usize>,
+    /// The core of everything else: exporter, API, store, health checks. Default 0.
+    pub control_core: usize,
+    /// Where `/metrics` and `/healthz` are served; nowhere if absent.
+    pub metrics: Option<SocketAddr>,
+    /// The Unix socket of `rail show` and its kin. Default `/run/rustyrail/<name>.sock`.
+    pub control_socket: PathBuf,
+    /// Whether an idle worker sleeps for short times. Default true.
+    pub idle: bool,
+    /// The directory of the store; without one the pool lives in memory.
+    pub store: Option<PathBuf>,
+    /// Entries of one worker's connection table, 8 bytes each; the table rounds up.
+    pub flows: usize,
+}
+
+impl Node {
+    /// Default of `flows`: one million connections in 8 MiB.
+    pub const DEFAULT_FLOWS: usize = 1 << 20;
+    /// Bounds of `flows`: 8 KiB to 4 GiB of table per worker.
+    pub const FLOWS: std::ops::RangeInclusive<usize> = 1 << 10..=1 << 29;
+    /// The most workers: the connection tables of all are read on the path of fragments, and DPDK
+    /// registers no more threads than its 128 logical cores.
+    pub const MAX_WORKERS: usize = 126;
+    /// The longest control socket path: `sun_path` has 108 bytes, the last of them zero (unix(7)).
+    pub const MAX_SOCKET_PATH: usize = 107;
+}
+
+/// How DPDK is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dpdk {
+    /// Further arguments of the EAL. None of those that the rail itself gives.
+    pub args: Vec<String>,
+    /// Memory of the EAL in MiB. Default 512.
+    pub memory_mb: u32,
+    /// Whether that memory is huge pages. Default auto.
+    pub hugepages: HugePages,
+    /// Packet buffers; without a number the rail computes what queues and workers need.
+    pub mbufs: Option<u32>,
+}
+
+impl Dpdk {
+    /// Default of `memory_mb`.
+    pub const DEFAULT_MEMORY_MB: u32 = 512;
+    /// Bounds of `memory_mb`: what the EAL needs for itself, to 64 GiB.
+    pub const MEMORY_MB: std::ops::RangeInclusive<u32> = 64..=65_536;
+    /// Bounds of `mbufs`: a few bursts per queue, to what 64 GiB hold.
+    pub const MBUFS: std::ops::RangeInclusive<u32> = 1_024..=1 << 24;
+}
+
+impl Default for Dpdk {
+    fn default() -> Self {
+        Self {
+            args: Vec::new(),
+            memory_mb: Self::DEFAULT_MEMORY_MB,
+            hugepages: HugePages::default(),
+            mbufs: None,
+        }
+    }
+}
+
+/// Whether the EAL's memory is huge pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HugePages {
+    /// When the machine has enough of them free.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// Always; without them the rail does not start.
+    Require,
+}
+
+impl HugePages {
+    /// All values with the words of the configuration file.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("never", Self::Never),
+        ("require", Self::Require),
+    ];
+}
+
+/// A port of the rail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// What it is called in tables and metrics; `port0`, `port1`, ... by default. Unique.
+    pub name: Name,
+    /// A PCI address such as `0000:3b:00.0`, or a virtual device with its arguments such as
+    /// `net_af_packet0,iface=veth0`. Unique.
+    pub device: String,
+    /// The rail's own addresses on it, at least one.
+    pub addresses: Vec<IfAddr>,
+    /// Next hops for what is not on-link, each of them on-link, the preferred first.
+    pub gateways: Vec<IpAddr>,
+    /// The largest IP packet.
+    pub mtu: Mtu,
+    /// The VLAN whose tag the port's packets carry.
+    pub vlan: Option<VlanId>,
+    /// RX and TX queue pairs; without a number one per worker. Fewer are dealt round-robin.
+    pub queues: Option<NonZeroU16>,
+}
+
+impl Port {
+    /// The most queue pairs of a port.
+    pub const MAX_QUEUES: u16 = 1_024;
+
+    /// Whether a packet to `address` needs no gateway here. IPv6 link-local addresses are on-link
+    /// everywhere (RFC 4291, section 2.5.6).
+    pub fn on_link(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|own| own.on_link(address))
+            || matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+    }
+}
+
+/// A next hop whose MAC address is given instead of asked for; it wins over what is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StaticNeighbor {
+    /// The address of the next hop; unique among static neighbours.
+    pub address: IpAddr,
+    /// Its MAC address.
+    pub mac: MacAddr,
+}
+
+/// The rail's own end of the tunnels.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tunnel {
+    /// Source of outer IPv4 headers. Default: the first IPv4 address of the ports; `None` only
+    /// when they have none.
+    pub source: Option<Ipv4Addr>,
+    /// Source of outer IPv6 headers, likewise.
+    pub source6: Option<Ipv6Addr>,
+    /// If present, outer IPv4 sources are taken from this IPv4 prefix, their host bits from the
+    /// flow hash, so that the backends' NICs can spread by outer addresses.
+    pub entropy_prefix: Option<IpPrefix>,
+    /// The same for IPv6.
+    pub entropy_prefix6: Option<IpPrefix>,
+    /// Who may send tunnelled packets to the rail.
+    pub accept: Accept,
+}
+
+/// Who may send tunnelled packets to the rail; see [`Config::tunnel_accept`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Accept {
+    /// The gateways of all ports and the peers.
+    #[default]
+    GatewaysAndPeers,
+    /// These, and nobody else.
+    Only(Vec<IpPrefix>),
+}
+
+/// The size of the largest IP packet on a path, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mtu(u16);
+
+impl Mtu {
+    /// The smallest: what every IPv4 host takes (RFC 791, section 3.1, as the smallest tunnel MTU
+    /// the rail believes).
+    pub const MIN: u16 = 576;
+    /// The smallest of a link that carries IPv6 (RFC 8200, section 5).
+    pub const MIN_IPV6: u16 = 1280;
+    /// The largest: a jumbo frame of 9216 bytes less Ethernet header and one VLAN tag.
+    pub const MAX: u16 = 9198;
+
+    /// The MTU, or `None` outside [`Mtu::MIN`] to [`Mtu::MAX`].
+    pub const fn new(mtu: u16) -> Option<Self> {
+        if mtu >= Self::MIN && mtu <= Self::MAX {
+            Some(Self(mtu))
+        } else {
+            None
+        }
+    }
+
+    /// The MTU in bytes.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for Mtu {
+    /// 1500, Ethernet's.
+    fn default() -> Self {
+        Self(1500)
+    }
+}
+
+/// A VLAN id: 1 to 4094, since IEEE 802.1Q keeps 0 for "priority only" and 4095.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VlanId(NonZeroU16);
+
+impl VlanId {
+    /// The largest id.
+    pub const MAX: u16 = 4094;
+
+    /// The id, or `None` outside 1 to [`VlanId::MAX`].
+    pub fn new(id: u16) -> Option<Self> {
+        NonZeroU16::new(id)
+            .filter(|id| id.get() <= Self::MAX)
+            .map(Self)
+    }
+
+    /// The id as a number.
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
