@@ -1,0 +1,162 @@
+//! Ethernet II framing (IEEE 802.3).
+
+use std::fmt;
+use std::str::FromStr;
+
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// A 48-bit link-layer address.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+    Unaligned,
+)]
+#[repr(transparent)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    pub const BROADCAST: Self = Self([0xff; 6]);
+    pub const ZERO: Self = Self([0; 6]);
+
+    /// Whether the group bit is set; true for broadcast too.
+    #[inline]
+    pub const fn is_multicast(self) -> bool {
+        self.0[0] & 1 == 1
+    }
+
+    /// Whether one station can have this address: neither a group nor all zeros.
+    pub fn is_unicast(self) -> bool {
+        !self.is_multicast() && self != Self::ZERO
+    }
+
+    pub const fn octets(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl From<[u8; 6]> for MacAddr {
+    fn from(octets: [u8; 6]) -> Self {
+        Self(octets)
+    }
+}
+
+/// Lower-case hexadecimal octets with colons, as `ip link` prints them.
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is no MAC address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected six hexadecimal octets such as 02:00:00:00:00:fe")]
+pub struct ParseMacAddrError;
+
+/// Six octets of two hexadecimal digits each, separated by colons or, throughout, by hyphens.
+impl FromStr for MacAddr {
+    type Err = ParseMacAddrError;
+
+    fn from_str(text: &str) -> Result<Self, ParseMacAddrError> {
+        let separator = if text.contains('-') { '-' } else { ':' };
+        let mut octets = [0; 6];
+        let mut parts = text.split(separator);
+        for octet in &mut octets {
+            let part = parts.next().ok_or(ParseMacAddrError)?;
+            // from_str_radix alone would let a sign pass.
+            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(ParseMacAddrError);
+            }
+            *octet = u8::from_str_radix(part, 16).map_err(|_| ParseMacAddrError)?;
+        }
+        match parts.next() {
+            None => Ok(Self(octets)),
+            Some(_) => Err(ParseMacAddrError),
+        }
+    }
+}
+
+/// What follows the Ethernet header or a VLAN tag, and what GRE carries; host order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EtherType(pub u16);
+
+impl EtherType {
+    pub const IPV4: Self = Self(0x0800);
+    pub const ARP: Self = Self(0x0806);
+    pub const IPV6: Self = Self(0x86dd);
+    /// IEEE 802.1Q customer tag.
+    pub const VLAN: Self = Self(0x8100);
+    /// IEEE 802.1ad service tag.
+    pub const QINQ: Self = Self(0x88a8);
+
+    /// Whether the value is the length field of an IEEE 802.3 LLC frame rather than a type.
+    pub const fn is_length(self) -> bool {
+        self.0 < 0x0600
+    }
+}
+
+impl fmt::Debug for EtherType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#06x}", self.0)
+    }
+}
+
+/// The Ethernet header, without VLAN tags.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(C)]
+pub struct EthernetHeader {
+    pub destination: MacAddr,
+    pub source: MacAddr,
+    /// See [`EtherType`]; read it with [`ethertype`](Self::ethertype).
+    pub ethertype: U16,
+}
+
+/// A frame too short for what its header announces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EthernetError {
+    #[error("the frame ends within the Ethernet header")]
+    Truncated,
+}
+
+impl EthernetHeader {
+    /// Size on the wire, bytes.
+    pub const LEN: usize = size_of::<Self>();
+
+    pub const fn new(destination: MacAddr, source: MacAddr, ethertype: EtherType) -> Self {
+        Self {
+            destination,
+            source,
+            ethertype: U16::new(ethertype.0),
+        }
+    }
+
+    /// The header and what follows it. [`vlan::l2`](super::vlan::l2) sees through VLAN tags as well.
+    #[inline]
+    pub fn parse(frame: &[u8]) -> Result<(&Self, &[u8]), EthernetError> {
+        super::split(frame).ok_or(EthernetError::Truncated)
+    }
+
+    #[inline]
+    pub const fn ethertype(&self) -> EtherType {
+        EtherType(self.ethertype.get())
+    }
+}
