@@ -15,6 +15,7 @@
 //! | [`api`] | HTTP on the control core: REST, `/metrics`, `/healthz` |
 //! | [`cli`] | one file per verb of `rail` |
 //! | [`testkit`] | packet builder and simulated rails for tests |
+//! | [`sync`] | the synchronisation types of the shared tables, exchanged for loom's in their model |
 //! | [`hw`] | prefetch and huge-page memory: the only file of `src/` with `unsafe` |
 //!
 //! # Invariants
@@ -32,6 +33,7 @@ pub mod hw;
 pub mod pipeline;
 pub mod pool;
 pub mod store;
+pub mod sync;
 pub mod table;
 pub mod testkit;
 pub mod wire;

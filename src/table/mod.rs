@@ -5,12 +5,14 @@
 //! |---|---|---|
 //! | [`hash`] | the pool's hash key and the flow hash every lookup starts from | nobody |
 //! | [`maglev`] | slot to backend, rebuilt whole when a service changes | control |
+//! | [`publish`] | the swap: one publisher's value, read by every worker once per burst | control |
 
 pub mod hash;
 mod key;
 pub mod maglev;
 mod populate;
 mod prime;
+pub mod publish;
 mod units;
 
 pub use key::{HashKey, HashKeyError};
