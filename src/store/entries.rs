@@ -60,17 +60,20 @@ impl fmt::Display for Mode {
 }
 
 /// One line of a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub name: Box<str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    pub name: &'a str,
     pub mode: Mode,
     pub id: ObjectId,
 }
 
-/// The entries of one directory, in Git's order, each name once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The entries of one directory, in Git's order, each name once. Held in encoded form: copying a
+/// directory and changing one id in it, which is what a commit does, copies bytes and nothing else.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Entries {
-    list: Vec<Entry>,
+    data: Vec<u8>,
+    /// Where each entry begins in `data`.
+    starts: Vec<u32>,
 }
 
 impl Entries {
@@ -90,94 +93,132 @@ impl Entries {
 
     /// Writes these entries as a tree object.
     pub fn store(&self, objects: &dyn Objects) -> Result<ObjectId, StoreError> {
-        objects.put(Kind::Tree, &self.encode())
+        objects.put(Kind::Tree, self.encode())
     }
 
     /// The entries in an encoded tree; the error says what is wrong with it.
-    pub fn decode(mut data: &[u8]) -> Result<Self, String> {
-        let mut list: Vec<Entry> = Vec::with_capacity(data.len() / 32);
-        while !data.is_empty() {
-            let (entry, rest) = decode_entry(data)?;
-            if let Some(last) = list.last()
-                && order(&last.name, last.mode, &entry.name, entry.mode) != Ordering::Less
+    pub fn decode(data: &[u8]) -> Result<Self, String> {
+        if u32::try_from(data.len()).is_err() {
+            return Err("it is larger than 4 GiB".to_owned());
+        }
+        let mut starts = Vec::with_capacity(data.len() / 32);
+        let mut at = 0;
+        let mut last: Option<Entry<'_>> = None;
+        while at < data.len() {
+            let (entry, length) = decode_entry(&data[at..])?;
+            if let Some(last) = last
+                && order(last.name, last.mode, entry.name, entry.mode) != Ordering::Less
             {
                 return Err(format!("{:?} is out of order", entry.name));
             }
-            list.push(entry);
-            data = rest;
+            starts.push(at as u32);
+            last = Some(entry);
+            at += length;
         }
-        Ok(Self { list })
+        Ok(Self {
+            data: data.to_vec(),
+            starts,
+        })
     }
 
     /// Git's canonical bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let size = self
-            .list
-            .iter()
-            .map(|entry| entry.name.len() + ID_LEN + 8)
-            .sum();
-        let mut data = Vec::with_capacity(size);
-        for entry in &self.list {
-            data.extend_from_slice(entry.mode.as_str().as_bytes());
-            data.push(b' ');
-            data.extend_from_slice(entry.name.as_bytes());
-            data.push(0);
-            data.extend_from_slice(entry.id.as_bytes());
-        }
-        data
+    pub fn encode(&self) -> &[u8] {
+        &self.data
     }
 
     /// The entry of this name.
-    pub fn get(&self, name: &str) -> Option<&Entry> {
-        self.position(name).map(|at| &self.list[at])
+    pub fn get(&self, name: &str) -> Option<Entry<'_>> {
+        self.position(name).map(|at| self.at(at))
     }
 
-    /// Adds the entry, or replaces the one of the same name.
+    /// Adds the entry, or replaces the one of the same name. A name is not empty and has neither
+    /// `/` nor NUL in it.
     pub fn insert(&mut self, name: &str, mode: Mode, id: ObjectId) {
+        debug_assert!(!name.is_empty() && !name.contains(['/', '\0']), "{name:?}");
         if let Some(at) = self.position(name) {
-            let same_place = (self.list[at].mode == Mode::Directory) == (mode == Mode::Directory);
-            if same_place {
-                self.list[at].mode = mode;
-                self.list[at].id = id;
+            if self.at(at).mode == mode {
+                let end = self.end(at);
+                self.data[end - ID_LEN..end].copy_from_slice(id.as_bytes());
                 return;
             }
-            self.list.remove(at);
+            self.splice(at, 1, &[]);
         }
-        let entry = Entry {
-            name: name.into(),
-            mode,
-            id,
+        let at = match self.search(name, mode) {
+            Ok(at) | Err(at) => at,
         };
-        match self.search(name, mode) {
-            Ok(at) => self.list[at] = entry,
-            Err(at) => self.list.insert(at, entry),
-        }
+        let mut entry = Vec::with_capacity(name.len() + ID_LEN + 8);
+        entry.extend_from_slice(mode.as_str().as_bytes());
+        entry.push(b' ');
+        entry.extend_from_slice(name.as_bytes());
+        entry.push(0);
+        entry.extend_from_slice(id.as_bytes());
+        self.splice(at, 0, &entry);
     }
 
     /// Removes the entry of this name; says whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
-        match self.position(name) {
-            Some(at) => {
-                self.list.remove(at);
-                true
-            }
-            None => false,
+        let position = self.position(name);
+        if let Some(at) = position {
+            self.splice(at, 1, &[]);
         }
+        position.is_some()
     }
 
     /// All entries in Git's order.
-    pub fn iter(&self) -> std::slice::Iter<'_, Entry> {
-        self.list.iter()
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        (0..self.len()).map(|at| self.at(at))
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.starts.len()
     }
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.starts.is_empty()
+    }
+
+    fn at(&self, index: usize) -> Entry<'_> {
+        let (name, mode) = self.raw(index);
+        let end = self.end(index);
+        let id = ObjectId::from_slice(&self.data[end - ID_LEN..end]);
+        Entry {
+            name: std::str::from_utf8(name).unwrap_or_default(),
+            mode,
+            id: id.unwrap_or(ObjectId::new([0; ID_LEN])),
+        }
+    }
+
+    /// Name and mode of an entry, without the checks `decode` has made.
+    fn raw(&self, index: usize) -> (&[u8], Mode) {
+        let entry = &self.data[self.starts[index] as usize..self.end(index)];
+        let digits = if entry[0] == b'4' { 5 } else { 6 };
+        let mode = Mode::parse(&entry[..digits]).unwrap_or(Mode::File);
+        (&entry[digits + 1..entry.len() - ID_LEN - 1], mode)
+    }
+
+    fn end(&self, index: usize) -> usize {
+        self.starts
+            .get(index + 1)
+            .map_or(self.data.len(), |&start| start as usize)
+    }
+
+    /// Replaces `count` (0 or 1) entries at `index` by an encoded one, or by none.
+    fn splice(&mut self, index: usize, count: usize, entry: &[u8]) {
+        let start = self
+            .starts
+            .get(index)
+            .map_or(self.data.len(), |&start| start as usize);
+        let end = if count == 0 { start } else { self.end(index) };
+        self.data.splice(start..end, entry.iter().copied());
+        self.starts.drain(index..index + count);
+        for later in &mut self.starts[index..] {
+            *later = (*later as usize - (end - start) + entry.len()) as u32;
+        }
+        if !entry.is_empty() {
+            self.starts.insert(index, start as u32);
+        }
     }
 
     /// A name stands in one of two places: as a file or as a directory.
@@ -188,23 +229,32 @@ impl Entries {
     }
 
     fn search(&self, name: &str, mode: Mode) -> Result<usize, usize> {
-        self.list
-            .binary_search_by(|entry| order(&entry.name, entry.mode, name, mode))
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            let (other, other_mode) = self.raw(middle);
+            match order_bytes(other, other_mode, name.as_bytes(), mode) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
     }
 }
 
-impl<'a> IntoIterator for &'a Entries {
-    type Item = &'a Entry;
-    type IntoIter = std::slice::Iter<'a, Entry>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
 /// Git's order of tree entries: bytes of the names, a directory's name followed by `/`.
 pub fn order(left: &str, left_mode: Mode, right: &str, right_mode: Mode) -> Ordering {
-    let (left, right) = (left.as_bytes(), right.as_bytes());
+    order_bytes(left.as_bytes(), left_mode, right.as_bytes(), right_mode)
+}
+
+fn order_bytes(left: &[u8], left_mode: Mode, right: &[u8], right_mode: Mode) -> Ordering {
     let common = left.len().min(right.len());
     left[..common].cmp(&right[..common]).then_with(|| {
         let next = |name: &[u8], mode| match name.get(common) {
@@ -216,39 +266,31 @@ pub fn order(left: &str, left_mode: Mode, right: &str, right_mode: Mode) -> Orde
     })
 }
 
-fn decode_entry(data: &[u8]) -> Result<(Entry, &[u8]), String> {
+/// The entry at the start of `data`, and how long its encoding is.
+fn decode_entry(data: &[u8]) -> Result<(Entry<'_>, usize), String> {
     let space = data
         .iter()
         .position(|&byte| byte == b' ')
         .ok_or("an entry has no mode")?;
     let mode = Mode::parse(&data[..space])
         .ok_or_else(|| format!("unknown mode {:?}", String::from_utf8_lossy(&data[..space])))?;
-    let data = &data[space + 1..];
-    let end = data
+    let text = &data[space + 1..];
+    let end = text
         .iter()
         .position(|&byte| byte == 0)
         .ok_or("an entry's name has no end")?;
-    let name = std::str::from_utf8(&data[..end]).map_err(|_| {
+    let name = std::str::from_utf8(&text[..end]).map_err(|_| {
         format!(
             "name {:?} is not UTF-8",
-            String::from_utf8_lossy(&data[..end])
+            String::from_utf8_lossy(&text[..end])
         )
     })?;
     if name.is_empty() || name.contains('/') {
         return Err(format!("{name:?} is no name"));
     }
-    let (id, rest) = data[end + 1..]
-        .split_at_checked(ID_LEN)
-        .ok_or("an entry's id is cut off")?;
-    let id = ObjectId::from_slice(id).ok_or("an entry's id is cut off")?;
-    Ok((
-        Entry {
-            name: name.into(),
-            mode,
-            id,
-        },
-        rest,
-    ))
+    let id = text[end + 1..].get(..ID_LEN).and_then(ObjectId::from_slice);
+    let id = id.ok_or("an entry's id is cut off")?;
+    Ok((Entry { name, mode, id }, space + 1 + end + 1 + ID_LEN))
 }
 
 #[cfg(test)]
@@ -266,9 +308,9 @@ mod tests {
         entries.insert("a", Mode::Directory, id("1"));
         entries.insert("a0", Mode::File, id("2"));
         entries.insert("a.b", Mode::File, id("3"));
-        let names: Vec<_> = entries.iter().map(|entry| &*entry.name).collect();
+        let names: Vec<_> = entries.iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["a.b", "a", "a0"]);
-        assert_eq!(Entries::decode(&entries.encode()), Ok(entries));
+        assert_eq!(Entries::decode(entries.encode()), Ok(entries));
     }
 
     #[test]
