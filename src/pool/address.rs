@@ -1,4 +1,4 @@
-//! Addresses as the configuration names them: prefixes, interface addresses, MAC addresses.
+//! Addresses as the configuration names them: prefixes and interface addresses.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,10 +20,6 @@ pub struct IfAddr {
     len: u8,
 }
 
-/// A unicast MAC address of a next hop, written `02:00:00:00:00:fe`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MacAddr([u8; 6]);
-
 /// Why a string is not an address of the wanted kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
@@ -42,12 +38,6 @@ pub enum AddressError {
     /// The address is the subnet's network or broadcast address, which no host can have.
     #[error("the network and broadcast addresses of a subnet belong to no host")]
     NotAHost,
-    /// Not six octets in hexadecimal.
-    #[error("not a MAC address, as in \"02:00:00:00:00:fe\"")]
-    Mac,
-    /// A broadcast, multicast or all-zero MAC address.
-    #[error("not the MAC address of one host: it is broadcast, multicast or zero")]
-    MacNotUnicast,
 }
 
 impl IpPrefix {
@@ -143,24 +133,6 @@ impl IfAddr {
     }
 }
 
-impl MacAddr {
-    /// Makes a MAC address. Fails for broadcast, multicast and all-zero addresses, to which no
-    /// next hop answers.
-    pub fn new(octets: [u8; 6]) -> Result<Self, AddressError> {
-        /// The group bit of the first octet (IEEE 802.3, section 3.2.3).
-        const GROUP: u8 = 0x01;
-        if octets[0] & GROUP != 0 || octets == [0; 6] {
-            return Err(AddressError::MacNotUnicast);
-        }
-        Ok(Self(octets))
-    }
-
-    /// The octets in wire order.
-    pub fn octets(&self) -> [u8; 6] {
-        self.0
-    }
-}
-
 impl FromStr for IpPrefix {
     type Err = AddressError;
 
@@ -183,27 +155,6 @@ impl FromStr for IfAddr {
     }
 }
 
-impl FromStr for MacAddr {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let mut octets = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for octet in &mut octets {
-            let part = parts.next().ok_or(AddressError::Mac)?;
-            // `from_str_radix` alone would accept a sign.
-            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(AddressError::Mac);
-            }
-            *octet = u8::from_str_radix(part, 16).map_err(|_| AddressError::Mac)?;
-        }
-        if parts.next().is_some() {
-            return Err(AddressError::Mac);
-        }
-        Self::new(octets)
-    }
-}
-
 impl fmt::Display for IpPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_host() {
@@ -217,13 +168,6 @@ impl fmt::Display for IpPrefix {
 impl fmt::Display for IfAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.len)
-    }
-}
-
-impl fmt::Display for MacAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 
@@ -324,24 +268,6 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(text.parse::<IfAddr>().map(|_| ()), *expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn mac_addresses() {
-        let cases: &[(&str, Result<[u8; 6], AddressError>)] = &[
-            ("02:00:00:00:00:fe", Ok([2, 0, 0, 0, 0, 0xfe])),
-            ("02-00-00-00-00-FE", Ok([2, 0, 0, 0, 0, 0xfe])),
-            ("02:00:00:00:00", Err(AddressError::Mac)),
-            ("02:00:00:00:00:00:00", Err(AddressError::Mac)),
-            ("02:00:00:00:00:+1", Err(AddressError::Mac)),
-            ("2:0:0:0:0:1", Err(AddressError::Mac)),
-            ("ff:ff:ff:ff:ff:ff", Err(AddressError::MacNotUnicast)),
-            ("00:00:00:00:00:00", Err(AddressError::MacNotUnicast)),
-        ];
-        for (text, expected) in cases {
-            let found = text.parse::<MacAddr>().map(|mac| mac.octets());
-            assert_eq!(found, *expected, "{text:?}");
         }
     }
 }

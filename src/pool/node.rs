@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
-use super::{IfAddr, IpPrefix, Limits, MacAddr, Name, Pool, Timeouts};
+use super::{IfAddr, IpPrefix, Limits, Name, Pool, Timeouts};
+use crate::wire::{MacAddr, VlanId};
 
 /// A whole configuration file. Made by `parse` and `load` only,
 /// which refuse a file that breaks a rule.
@@ -189,7 +190,7 @@ impl Port {
 pub struct StaticNeighbor {
     /// The address of the next hop; unique among static neighbours.
     pub address: IpAddr,
-    /// Its MAC address.
+    /// Its MAC address, of one station: neither multicast nor zero.
     pub mac: MacAddr,
 }
 
@@ -252,26 +253,5 @@ impl Default for Mtu {
     /// 1500, Ethernet's.
     fn default() -> Self {
         Self(1500)
-    }
-}
-
-/// A VLAN id: 1 to 4094, since IEEE 802.1Q keeps 0 for "priority only" and 4095.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VlanId(NonZeroU16);
-
-impl VlanId {
-    /// The largest id.
-    pub const MAX: u16 = 4094;
-
-    /// The id, or `None` outside 1 to [`VlanId::MAX`].
-    pub fn new(id: u16) -> Option<Self> {
-        NonZeroU16::new(id)
-            .filter(|id| id.get() <= Self::MAX)
-            .map(Self)
-    }
-
-    /// The id as a number.
-    pub fn get(self) -> u16 {
-        self.0.get()
     }
 }
