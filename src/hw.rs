@@ -1,1 +1,257 @@
 //! Prefetch and huge-page memory: the only file of `src/` that may hold `unsafe`.
+
+use std::fs;
+use std::io;
+use std::ops::Deref;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::libc;
+
+/// Words in a cache line.
+pub const LINE_WORDS: usize = 8;
+
+/// Bytes in a huge page of x86-64, and in a transparent one of aarch64 with 4 KiB pages.
+pub const HUGE_PAGE: usize = 2 << 20;
+
+/// Asks for the cache line of `place`, to be read soon. A hint: any address will do, valid or not.
+#[inline(always)]
+pub fn prefetch_read<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch neither faults nor changes what the program can see, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// As [`prefetch_read`], but no nearer than the second-level cache: for tables far larger than the
+/// caches, whose lines would otherwise push the packets out of the first level.
+#[inline(always)]
+pub fn prefetch_read_far<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as for `prefetch_read`.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// Asks for the cache line of `place`, to be written soon: the line comes in already owned.
+#[inline(always)]
+pub fn prefetch_write<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as for `prefetch_read`; the line is requested for writing, nothing is written.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// One cache line of atomic words.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Line(pub [AtomicU64; LINE_WORDS]);
+
+/// Zeroed cache lines for a table, on huge pages where the kernel gives them.
+///
+/// A lookup in a table of many megabytes misses the TLB on small pages as surely as the cache, which
+/// costs a quarter of the lookup. So tables of a huge page and more are aligned to one and ask for
+/// transparent ones. All pages are touched when the table is made, by the thread that makes it: no
+/// packet ever waits for a page fault, and the memory lies on that thread's NUMA node.
+#[derive(Debug)]
+pub struct Lines {
+    first: NonNull<Line>,
+    len: usize,
+    /// Kept for its `Drop`.
+    _mapping: Mapping,
+}
+
+// SAFETY: `Lines` owns its memory alone, and gives out nothing but `&Line`, which is made of atomics.
+unsafe impl Send for Lines {}
+// SAFETY: as above: shared access is atomic access.
+unsafe impl Sync for Lines {}
+
+impl Lines {
+    /// `len` zeroed lines. Fails when the address space or the memory for them is not to be had.
+    pub fn zeroed(len: usize) -> io::Result<Self> {
+        let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let bytes = len.checked_mul(size_of::<Line>()).ok_or_else(too_large)?;
+        let huge = bytes >= HUGE_PAGE;
+        // A mapping starts on a small page: one huge page more leaves room to align it by hand.
+        let slack = if huge { HUGE_PAGE } else { 0 };
+        let mapping = Mapping::new(bytes.checked_add(slack).ok_or_else(too_large)?.max(1))?;
+        let alignment = if huge { HUGE_PAGE } else { align_of::<Line>() };
+        let padding = mapping.base.align_offset(alignment);
+        // SAFETY: the padding is below `slack` (0 for a small table: pages are aligned to 4096 > 64),
+        // so the result is inside the mapping with `bytes` bytes to follow.
+        let first = unsafe { mapping.base.byte_add(padding) }.cast::<Line>();
+        if huge {
+            // SAFETY: the range lies in our own mapping; the advice changes no content. It may be
+            // refused by a kernel without huge pages: then the table is slower, not wrong.
+            unsafe { libc::madvise(first.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        }
+        let lines = Lines {
+            first,
+            len,
+            _mapping: mapping,
+        };
+        lines.touch_all();
+        Ok(lines)
+    }
+
+    /// How many bytes of this table lie on huge pages, as the kernel tells in
+    /// `/proc/self/smaps`; `None` where it does not tell. Memory of a neighbouring table that the kernel
+    /// keeps in the same mapping may count, but never more than this table is long.
+    pub fn huge_bytes(&self) -> Option<usize> {
+        let start = self.first.as_ptr().addr();
+        let end = start + size_of_val::<[Line]>(self);
+        let smaps = fs::read_to_string("/proc/self/smaps").ok()?;
+        Some(huge_bytes_between(&smaps, start, end))
+    }
+
+    /// Writes to every small page, so that it exists.
+    fn touch_all(&self) {
+        const SMALL_PAGE: usize = 4096;
+        for line in self.iter().step_by(SMALL_PAGE / size_of::<Line>()) {
+            line.0[0].store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Deref for Lines {
+    type Target = [Line];
+
+    #[inline(always)]
+    fn deref(&self) -> &[Line] {
+        // SAFETY: `first` is aligned to a line and followed by `len` lines inside our mapping, which
+        // lives as long as `self`. The kernel zeroed them, and zero is a valid `AtomicU64`. Nobody
+        // has a `&mut` to them.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+/// Anonymous memory of our own.
+#[derive(Debug)]
+struct Mapping {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Mapping {
+    fn new(bytes: usize) -> io::Result<Self> {
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches
+        // nothing that exists.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Mapping { base, bytes })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping made in `new`, which only its owner's borrows pointed into.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// Sums `AnonHugePages` of the mappings that touch `start..end`.
+fn huge_bytes_between(smaps: &str, start: usize, end: usize) -> usize {
+    let mut inside = false;
+    let mut bytes = 0;
+    for line in smaps.lines() {
+        if let Some((from, to)) = mapping_range(line) {
+            inside = from < end && start < to;
+        } else if inside && let Some(rest) = line.strip_prefix("AnonHugePages:") {
+            let kib = rest.trim().trim_end_matches(" kB").parse().unwrap_or(0);
+            bytes += 1024 * kib;
+        }
+    }
+    bytes.min(end - start)
+}
+
+/// The addresses in the first line of a mapping: `7f0000000000-7f0000200000 rw-p ...`.
+fn mapping_range(line: &str) -> Option<(usize, usize)> {
+    let (from, to) = line.split_whitespace().next()?.split_once('-')?;
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    Some((address(from)?, address(to)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_zeroed_aligned_and_writable_to_the_last() {
+        for len in [0, 1, 63, 64, 65, HUGE_PAGE / 64 - 1, HUGE_PAGE / 64 * 3 + 1] {
+            let lines = Lines::zeroed(len).unwrap();
+            assert_eq!(lines.len(), len);
+            let alignment = if len * 64 >= HUGE_PAGE { HUGE_PAGE } else { 64 };
+            assert!(lines.as_ptr().addr().is_multiple_of(alignment));
+            for line in lines.iter() {
+                for word in &line.0 {
+                    assert_eq!(word.swap(u64::MAX, Ordering::Relaxed), 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_larger_than_memory_is_an_error() {
+        assert!(Lines::zeroed(usize::MAX / 2).is_err());
+        assert!(Lines::zeroed(1 << 50).is_err());
+    }
+
+    #[test]
+    fn huge_pages_are_read_from_smaps() {
+        let smaps = "7f0000000000-7f0000400000 rw-p 00000000 00:00 0\n\
+                     Size:               4096 kB\n\
+                     AnonHugePages:      4096 kB\n\
+                     7f0000400000-7f0000800000 rw-p 00000000 00:00 0\n\
+                     AnonHugePages:      2048 kB\n";
+        let base = 0x7f00_0000_0000;
+        let check = |from: usize, to: usize, kib: usize| {
+            let bytes = huge_bytes_between(smaps, base + from, base + to);
+            assert_eq!(bytes, kib << 10);
+        };
+        check(0, 4 << 20, 4096);
+        check(4 << 20, 8 << 20, 2048);
+        check(0, 8 << 20, 6144);
+        check(0, 1 << 20, 1024);
+        check(8 << 20, 9 << 20, 0);
+    }
+
+    #[test]
+    fn the_kernel_tells_about_a_real_table() {
+        let lines = Lines::zeroed(4 * HUGE_PAGE / 64).unwrap();
+        let bytes = lines.huge_bytes().unwrap();
+        assert!(bytes.is_multiple_of(HUGE_PAGE) && bytes <= 4 * HUGE_PAGE);
+    }
+
+    #[test]
+    fn prefetching_any_address_is_harmless() {
+        for place in [ptr::null::<u8>(), ptr::without_provenance(usize::MAX)] {
+            prefetch_read(place);
+            prefetch_read_far(place);
+            prefetch_write(place);
+        }
+    }
+}

@@ -4,16 +4,21 @@
 //! | module | what it holds | who writes |
 //! |---|---|---|
 //! | [`hash`] | the pool's hash key and the flow hash every lookup starts from | nobody |
+//! | [`conn`] | flow to backend, for the flows seen: one table per worker | its worker |
+//! | [`limiter`] | a token bucket | its owner |
 //! | [`maglev`] | slot to backend, rebuilt whole when a service changes | control |
 //! | [`publish`] | the swap: one publisher's value, read by every worker once per burst | control |
 
+pub mod conn;
 pub mod hash;
 mod key;
+pub mod limiter;
 pub mod maglev;
 mod populate;
 mod prime;
 pub mod publish;
 mod units;
 
+pub use hash::FlowHash;
 pub use key::{HashKey, HashKeyError};
 pub use units::{BackendId, BackendIdError, IdSet, Nanos, Tick};

@@ -1,0 +1,336 @@
+//! The writing side of a connection table: the worker's own handle.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::entry::tag_of;
+use super::sweep::{LONGEST_LIFE, Sweep};
+use super::{ConnStats, ConnTable, Entry, Segment, Timeouts};
+use crate::hw::{LINE_WORDS, Line, Lines};
+use crate::table::limiter::TokenBucket;
+use crate::table::{BackendId, FlowHash, Nanos, Tick};
+
+/// What a table is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnSettings {
+    /// Connections at which the table is at most half full, 1 to [`ConnSettings::MAX_FLOWS`].
+    pub flows: usize,
+    /// When idle entries go.
+    pub timeouts: Timeouts,
+    /// New entries per second; a second's worth may come at once.
+    pub new_pins_per_second: u32,
+}
+
+impl ConnSettings {
+    /// 2^28 flows: 4 GiB of table, and a bucket number that stays clear of the tag's bits.
+    pub const MAX_FLOWS: usize = 1 << 28;
+}
+
+impl Default for ConnSettings {
+    /// A million flows (16 MiB) and a million new ones per second.
+    fn default() -> Self {
+        ConnSettings {
+            flows: 1 << 20,
+            timeouts: Timeouts::default(),
+            new_pins_per_second: 1_000_000,
+        }
+    }
+}
+
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnError {
+    /// Outside the range.
+    #[error("a connection table for {0} flows: between 1 and {max} are possible",
+        max = ConnSettings::MAX_FLOWS)]
+    Flows(usize),
+    /// The system has no memory for it.
+    #[error("no memory for a connection table of {bytes} bytes")]
+    Memory {
+        /// What was asked for.
+        bytes: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The one writer of a table. Time stands still between two calls of [`ConnOwner::advance`], which belongs
+/// at the start of every burst (and every idle round).
+#[derive(Debug)]
+pub struct ConnOwner {
+    table: Arc<ConnTable>,
+    timeouts: Timeouts,
+    pins: TokenBucket,
+    now: Nanos,
+    tick: Tick,
+    sweep: Sweep,
+    stats: ConnStats,
+}
+
+/// What became of a new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It has an entry.
+    New,
+    /// It has the entry of another flow, which is forgotten.
+    Evicted,
+    /// It has none: every entry of its bucket is worth more. Send it where its hash says.
+    Full,
+    /// It has none: too many new entries this second. Send it where its hash says.
+    Limited,
+}
+
+/// A live entry, to be told what its packet was. Borrows the owner, so nothing can move the entry
+/// in between; dropping it instead leaves the entry as it was.
+#[derive(Debug)]
+pub struct Found<'a> {
+    word: &'a AtomicU64,
+    entry: Entry,
+    tick: Tick,
+    stats: &'a mut ConnStats,
+}
+
+impl ConnOwner {
+    /// Allocates a table, zeroed and touched, so on the calling thread's NUMA node: call it on the
+    /// worker that will own it.
+    pub fn new(settings: &ConnSettings) -> Result<Self, ConnError> {
+        if !(1..=ConnSettings::MAX_FLOWS).contains(&settings.flows) {
+            return Err(ConnError::Flows(settings.flows));
+        }
+        let buckets = (2 * settings.flows)
+            .div_ceil(LINE_WORDS)
+            .next_power_of_two();
+        let lines = Lines::zeroed(buckets).map_err(|source| {
+            let bytes = buckets * size_of::<Line>();
+            ConnError::Memory { bytes, source }
+        })?;
+        let table = ConnTable {
+            lines,
+            mask: buckets - 1,
+            stats: Default::default(),
+        };
+        Ok(ConnOwner {
+            table: Arc::new(table),
+            timeouts: settings.timeouts,
+            pins: TokenBucket::per_second(settings.new_pins_per_second),
+            now: Nanos::default(),
+            tick: Tick::default(),
+            sweep: Sweep::new(buckets),
+            stats: ConnStats::default(),
+        })
+    }
+
+    /// The readable side, to be shared.
+    pub fn table(&self) -> &Arc<ConnTable> {
+        &self.table
+    }
+
+    /// The timeouts in force.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Changes what may change while the table is in use.
+    pub fn configure(&mut self, timeouts: Timeouts, new_pins_per_second: u32) {
+        self.timeouts = timeouts;
+        self.pins.set_rate(new_pins_per_second);
+    }
+
+    /// Sets the time for all that follows, sweeps a few buckets if they are due, and shows the
+    /// counters to readers. A `now` before the last one counts as the last one.
+    pub fn advance(&mut self, now: Nanos) {
+        let jump = now.since(self.now);
+        self.now = self.now.max(now);
+        self.tick = self.now.tick();
+        if jump > LONGEST_LIFE {
+            // Nobody looked for longer than any entry lives, and the stamps may have wrapped.
+            self.stats.expired += self.stats.occupancy;
+            self.clear();
+        }
+        for _ in 0..self.sweep.due(self.now) {
+            let line = &self.table.lines[self.sweep.next_bucket()];
+            for word in &line.0 {
+                let entry = Entry::from_word(word.load(Ordering::Relaxed));
+                if entry.is_some_and(|entry| self.timeouts.expired(entry, self.tick)) {
+                    word.store(0, Ordering::Relaxed);
+                    self.stats.expired += 1;
+                    self.stats.occupancy -= 1;
+                }
+            }
+        }
+        self.table.stats.store(&self.stats);
+    }
+
+    /// The counters now.
+    pub fn stats(&self) -> &ConnStats {
+        &self.stats
+    }
+
+    /// Asks for a flow's bucket, some time before [`ConnOwner::find`].
+    #[inline(always)]
+    pub fn prefetch(&self, hash: FlowHash) {
+        self.table.prefetch(hash);
+    }
+
+    /// Looks a flow up, and counts a hit or a miss.
+    #[inline]
+    pub fn find(&mut self, hash: FlowHash) -> Option<Found<'_>> {
+        let line = self.table.line(hash);
+        let mut matches = 0u32;
+        for (place, word) in line.0.iter().enumerate() {
+            let same = tag_of(word.load(Ordering::Relaxed)) == hash.tag();
+            matches |= u32::from(same) << place;
+        }
+        // One match, or none, but for the tag 0, which empty places match too.
+        while matches != 0 {
+            let word = &line.0[matches.trailing_zeros() as usize];
+            matches &= matches - 1;
+            let Some(entry) = Entry::from_word(word.load(Ordering::Relaxed)) else {
+                continue;
+            };
+            if self.timeouts.expired(entry, self.tick) {
+                word.store(0, Ordering::Relaxed);
+                self.stats.expired += 1;
+                self.stats.occupancy -= 1;
+                continue;
+            }
+            self.stats.hits += 1;
+            return Some(Found {
+                word,
+                entry,
+                tick: self.tick,
+                stats: &mut self.stats,
+            });
+        }
+        self.stats.misses += 1;
+        None
+    }
+
+    /// Enters a flow that [`ConnOwner::find`] did not know. Should it have an entry after all, that one is
+    /// overwritten.
+    pub fn insert(&mut self, hash: FlowHash, backend: BackendId, segment: Segment) -> Inserted {
+        let line = self.table.line(hash);
+        let words = line.0.iter();
+        let (room, word) = words
+            .map(|word| (self.room(hash, word.load(Ordering::Relaxed)), word))
+            .min_by_key(|(room, _)| *room)
+            .unwrap_or((Room::None, &line.0[0]));
+        if room == Room::None {
+            self.stats.full += 1;
+            return Inserted::Full;
+        }
+        if !self.pins.take(self.now) {
+            self.stats.limited += 1;
+            return Inserted::Limited;
+        }
+        let entry = Entry::new(hash, backend, segment, self.tick);
+        word.store(entry.word(), Ordering::Relaxed);
+        self.stats.inserts += 1;
+        match room {
+            Room::Same => Inserted::New,
+            Room::Empty => {
+                self.stats.occupancy += 1;
+                Inserted::New
+            }
+            Room::Expired => {
+                self.stats.expired += 1;
+                Inserted::New
+            }
+            _ => {
+                self.stats.evictions += 1;
+                Inserted::Evicted
+            }
+        }
+    }
+
+    /// Forgets every flow: the hash key changed, and with it what tags and buckets mean.
+    pub fn clear(&mut self) {
+        for word in self.table.lines.iter().flat_map(|line| &line.0) {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.stats.occupancy = 0;
+        self.sweep.restart(self.now);
+    }
+
+    /// What kind of room a word offers to a new flow.
+    fn room(&self, hash: FlowHash, word: u64) -> Room {
+        let Some(entry) = Entry::from_word(word) else {
+            return Room::Empty;
+        };
+        let age = entry.age(self.tick);
+        let youth = u16::MAX - age.0;
+        if entry.tag() == hash.tag() {
+            Room::Same
+        } else if self.timeouts.expired(entry, self.tick) {
+            Room::Expired
+        } else if !entry.is_promoted() {
+            Room::Unpromoted { youth }
+        } else if entry.is_closing() {
+            Room::Closing { youth }
+        } else if self.timeouts.is_idle(age) {
+            Room::Idle { youth }
+        } else {
+            Room::None
+        }
+    }
+}
+
+impl Drop for ConnOwner {
+    /// The counters stay readable when the worker is gone.
+    fn drop(&mut self) {
+        self.table.stats.store(&self.stats);
+    }
+}
+
+impl Found<'_> {
+    /// The entry as found.
+    #[inline(always)]
+    pub fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// The backend the flow is pinned to.
+    #[inline(always)]
+    pub fn backend(&self) -> BackendId {
+        self.entry.backend()
+    }
+
+    /// The packet follows its pin: notes what it was, and that the flow is alive.
+    #[inline(always)]
+    pub fn touch(self, segment: Segment) {
+        self.store(self.entry.after(segment, self.tick));
+    }
+
+    /// Pins the flow to another backend, from this packet on.
+    pub fn repin(self, backend: BackendId, segment: Segment) {
+        self.stats.repins += 1;
+        self.store(self.entry.repinned(backend, segment, self.tick));
+    }
+
+    /// Forgets the flow.
+    pub fn remove(self) {
+        self.word.store(0, Ordering::Relaxed);
+        self.stats.occupancy -= 1;
+    }
+
+    #[inline(always)]
+    fn store(&self, entry: Entry) {
+        // Most packets change nothing; not writing keeps the line clean.
+        if entry.word() != self.entry.word() {
+            self.word.store(entry.word(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a new flow displaces, cheapest first; among equals the oldest goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Room {
+    Same,
+    Empty,
+    Expired,
+    Unpromoted { youth: u16 },
+    Closing { youth: u16 },
+    Idle { youth: u16 },
+    None,
+}
