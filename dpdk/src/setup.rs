@@ -1,0 +1,386 @@
+//! The steps from a probed port to a running one.
+
+use std::ffi::CStr;
+
+use dpdk_sys as c;
+
+use crate::config::{PortConfig, PortInfo, PortWarning, RssConfig, RssTypes, fit_key};
+use crate::errno::{Errno, check};
+use crate::mempool::Mempool;
+use crate::port::PortError;
+use crate::timestamp;
+
+/// What became of a configuration.
+pub(crate) struct Setup {
+    pub(crate) rx_queues: u16,
+    pub(crate) tx_queues: u16,
+    pub(crate) warnings: Vec<PortWarning>,
+}
+
+const RX_CHECKSUMS: u64 =
+    c::SHIM_RX_OFFLOAD_IPV4_CKSUM | c::SHIM_RX_OFFLOAD_UDP_CKSUM | c::SHIM_RX_OFFLOAD_TCP_CKSUM;
+const TX_CHECKSUMS: u64 =
+    c::SHIM_TX_OFFLOAD_IPV4_CKSUM | c::SHIM_TX_OFFLOAD_UDP_CKSUM | c::SHIM_TX_OFFLOAD_TCP_CKSUM;
+
+/// Smallest IPv4 MTU (RFC 791), for drivers that name no limit.
+const MIN_MTU: u16 = 68;
+
+/// Configures and starts port `id`. The caller owns it, and it is not running.
+pub(crate) fn configure(
+    id: u16,
+    name: &str,
+    config: &PortConfig,
+    pool: &Mempool,
+) -> Result<Setup, PortError> {
+    if config.rx_queues == 0 || config.tx_queues == 0 {
+        return Err(PortError::NoQueues { port: name.into() });
+    }
+    let mut steps = Steps::new(id, name)?;
+    let rx_queues = steps.clamp_queues("RX", config.rx_queues, steps.info.max_rx_queues);
+    let tx_queues = steps.clamp_queues("TX", config.tx_queues, steps.info.max_tx_queues);
+    steps.check_mtu(config, pool)?;
+
+    let mut conf = c::rte_eth_conf::default();
+    conf.rxmode.offloads = steps.rx_offloads(config);
+    conf.txmode.offloads = steps.tx_offloads(config);
+    // The key must live until the call below has copied it.
+    let mut key = Vec::new();
+    let rss = config.rss.as_ref().filter(|_| rx_queues > 1);
+    if let Some(rss) = rss {
+        steps.rss(rss, &mut conf, &mut key);
+    }
+    let spread = conf.rxmode.mq_mode == c::RTE_ETH_MQ_RX_RSS;
+
+    // SAFETY: the caller owns the port, which is not running. `conf` is fully initialised, and the RSS key
+    // it may point to is `key`, which has the length given beside it and outlives the call.
+    let result = unsafe { c::rte_eth_dev_configure(id, rx_queues, tx_queues, &conf) };
+    steps.done("configure it", result)?;
+    steps.set_mtu(config);
+    steps.queues(config, pool, rx_queues, tx_queues, &conf)?;
+    if config.promiscuous {
+        // SAFETY: the caller owns the port.
+        let result = unsafe { c::rte_eth_promiscuous_enable(id) };
+        steps.optional("promiscuous mode", result);
+    }
+    // SAFETY: the caller owns the port, and all its queues are set up.
+    let result = unsafe { c::rte_eth_dev_start(id) };
+    steps.done("start it", result)?;
+    if spread {
+        steps.reta(rx_queues);
+    }
+    timestamp::set_driver(id, &driver(&steps.info));
+    Ok(Setup {
+        rx_queues,
+        tx_queues,
+        warnings: steps.warnings,
+    })
+}
+
+/// A port on its way, and what it could not do so far.
+struct Steps<'a> {
+    id: u16,
+    name: &'a str,
+    info: c::rte_eth_dev_info,
+    warnings: Vec<PortWarning>,
+}
+
+impl Steps<'_> {
+    fn new(id: u16, name: &str) -> Result<Steps<'_>, PortError> {
+        let info = raw_info(id).map_err(|errno| PortError::Step {
+            port: name.into(),
+            step: "read its properties",
+            errno,
+        })?;
+        Ok(Steps {
+            id,
+            name,
+            info,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn done(&self, step: &'static str, result: i32) -> Result<(), PortError> {
+        check(result).map_err(|errno| PortError::Step {
+            port: self.name.into(),
+            step,
+            errno,
+        })
+    }
+
+    fn optional(&mut self, what: &'static str, result: i32) {
+        let port = || self.name.to_owned();
+        match check(result) {
+            Ok(()) => {}
+            Err(errno) if errno.is_unsupported() => {
+                self.warnings.push(PortWarning::Missing {
+                    port: port(),
+                    feature: what,
+                });
+            }
+            Err(errno) => self.warnings.push(PortWarning::Failed {
+                port: port(),
+                what,
+                errno,
+            }),
+        }
+    }
+
+    fn missing(&mut self, feature: &'static str) {
+        self.warnings.push(PortWarning::Missing {
+            port: self.name.into(),
+            feature,
+        });
+    }
+
+    fn clamp_queues(&mut self, direction: &'static str, wanted: u16, most: u16) -> u16 {
+        if wanted > most {
+            let port = self.name.into();
+            self.warnings.push(PortWarning::Queues {
+                port,
+                direction,
+                wanted,
+                most,
+            });
+        }
+        wanted.min(most.max(1))
+    }
+
+    /// Refuses an MTU the port cannot have, and one whose frames would not fit an mbuf: the packet path
+    /// takes contiguous frames only.
+    fn check_mtu(&self, config: &PortConfig, pool: &Mempool) -> Result<(), PortError> {
+        let Some(mtu) = config.mtu else { return Ok(()) };
+        let overhead = (c::SHIM_HEADROOM + c::SHIM_ETHER_OVERHEAD) as usize;
+        let of_buffer =
+            u16::try_from(pool.data_room().saturating_sub(overhead)).unwrap_or(u16::MAX);
+        let of_port = if self.info.max_mtu == 0 {
+            u16::MAX
+        } else {
+            self.info.max_mtu
+        };
+        let (least, most) = (self.info.min_mtu.max(MIN_MTU), of_port.min(of_buffer));
+        if (least..=most).contains(&mtu) {
+            return Ok(());
+        }
+        let hint = if of_buffer < of_port {
+            ", for the mbufs' data room is the limit"
+        } else {
+            ""
+        };
+        Err(PortError::Mtu {
+            port: self.name.into(),
+            mtu,
+            least,
+            most,
+            hint,
+        })
+    }
+
+    fn rx_offloads(&mut self, config: &PortConfig) -> u64 {
+        let capable = self.info.rx_offload_capa;
+        let mut offloads = 0;
+        if config.rx_checksums {
+            offloads |= capable & RX_CHECKSUMS;
+            if capable & RX_CHECKSUMS != RX_CHECKSUMS {
+                self.missing("checking of IPv4, TCP and UDP checksums");
+            }
+        }
+        if config.vlan_strip {
+            offloads |= capable & c::SHIM_RX_OFFLOAD_VLAN_STRIP;
+            if capable & c::SHIM_RX_OFFLOAD_VLAN_STRIP == 0 {
+                self.missing("VLAN stripping");
+            }
+        }
+        if config.rss.is_some() {
+            // Report the hash where that is possible; nothing depends on it.
+            offloads |= capable & c::SHIM_RX_OFFLOAD_RSS_HASH;
+        }
+        if driver(&self.info) == timestamp::PCAP_DRIVER {
+            // Newer versions give the capture's time only when asked.
+            offloads |= capable & c::SHIM_RX_OFFLOAD_TIMESTAMP;
+        }
+        offloads
+    }
+
+    fn tx_offloads(&mut self, config: &PortConfig) -> u64 {
+        let capable = self.info.tx_offload_capa;
+        let mut offloads = 0;
+        if config.tx_checksums {
+            offloads |= capable & TX_CHECKSUMS;
+            if capable & TX_CHECKSUMS != TX_CHECKSUMS {
+                self.missing("filling in of IPv4, TCP and UDP checksums");
+            }
+        }
+        if config.vlan_insert {
+            offloads |= capable & c::SHIM_TX_OFFLOAD_VLAN_INSERT;
+            if capable & c::SHIM_TX_OFFLOAD_VLAN_INSERT == 0 {
+                self.missing("VLAN insertion");
+            }
+        }
+        offloads
+    }
+
+    fn rss(&mut self, rss: &RssConfig, conf: &mut c::rte_eth_conf, key: &mut Vec<u8>) {
+        let capable = self.info.flow_type_rss_offloads;
+        let types = rss.types.0 & capable;
+        if types == 0 {
+            self.missing("RSS; its own way of spreading packets over queues stays");
+            return;
+        }
+        let mut level = 0;
+        if rss.innermost {
+            if can_look_inside(&self.info) {
+                level = c::SHIM_RSS_LEVEL_INNERMOST;
+            } else {
+                self.missing("RSS over the innermost header");
+            }
+        }
+        *key = fit_key(&rss.key, usize::from(self.info.hash_key_size));
+        let (rss_key, rss_key_len) = match key.is_empty() {
+            true => (std::ptr::null_mut(), 0),
+            false => (key.as_mut_ptr(), key.len() as u8),
+        };
+        conf.rxmode.mq_mode = c::RTE_ETH_MQ_RX_RSS;
+        conf.rx_adv_conf.rss_conf.rss_key = rss_key;
+        conf.rx_adv_conf.rss_conf.rss_key_len = rss_key_len;
+        conf.rx_adv_conf.rss_conf.rss_hf = types | level;
+    }
+
+    fn set_mtu(&mut self, config: &PortConfig) {
+        let Some(wanted) = config.mtu else { return };
+        let kept = mtu(self.id).unwrap_or(0);
+        if kept == wanted {
+            return;
+        }
+        // SAFETY: the caller owns the port, which is configured and not running.
+        let result = unsafe { c::rte_eth_dev_set_mtu(self.id, wanted) };
+        if let Err(errno) = check(result) {
+            let port = self.name.into();
+            self.warnings.push(PortWarning::Mtu {
+                port,
+                wanted,
+                kept,
+                errno,
+            });
+        }
+    }
+
+    fn queues(
+        &self,
+        config: &PortConfig,
+        pool: &Mempool,
+        rx_queues: u16,
+        tx_queues: u16,
+        conf: &c::rte_eth_conf,
+    ) -> Result<(), PortError> {
+        let (mut rx_desc, mut tx_desc) = (config.rx_descriptors, config.tx_descriptors);
+        // SAFETY: both pointers are to variables to adjust.
+        let result =
+            unsafe { c::rte_eth_dev_adjust_nb_rx_tx_desc(self.id, &mut rx_desc, &mut tx_desc) };
+        self.done("fit its numbers of descriptors", result)?;
+        // SAFETY: the caller owns the port.
+        let socket =
+            u32::try_from(unsafe { c::rte_eth_dev_socket_id(self.id) }).unwrap_or(ANY_SOCKET);
+        let mut rx_conf = self.info.default_rxconf;
+        rx_conf.offloads = conf.rxmode.offloads;
+        let mut tx_conf = self.info.default_txconf;
+        tx_conf.offloads = conf.txmode.offloads;
+        for queue in 0..rx_queues {
+            // SAFETY: the port is configured with this queue and not running; the pool is one of mbufs
+            // and lives as long as EAL, which the port's owner keeps; the configuration is copied.
+            let result = unsafe {
+                c::rte_eth_rx_queue_setup(self.id, queue, rx_desc, socket, &rx_conf, pool.as_ptr())
+            };
+            self.done("set up an RX queue", result)?;
+        }
+        for queue in 0..tx_queues {
+            // SAFETY: as above.
+            let result =
+                unsafe { c::rte_eth_tx_queue_setup(self.id, queue, tx_desc, socket, &tx_conf) };
+            self.done("set up a TX queue", result)?;
+        }
+        Ok(())
+    }
+
+    /// Deals the entries of the RSS table to the queues in turn. Drivers do so by default, but not all
+    /// start anew after an earlier user.
+    fn reta(&mut self, rx_queues: u16) {
+        let size = usize::from(self.info.reta_size);
+        if size == 0 {
+            self.missing("an RSS table to set");
+            return;
+        }
+        let group = c::SHIM_RETA_GROUP as usize;
+        let mut table = vec![c::rte_eth_rss_reta_entry64::default(); size.div_ceil(group)];
+        for entry in 0..size {
+            let slots = &mut table[entry / group];
+            slots.mask |= 1 << (entry % group);
+            slots.reta[entry % group] = entry as u16 % rx_queues;
+        }
+        // SAFETY: the caller owns the port; the array covers `size` entries, as many as the port has.
+        let result = unsafe {
+            c::rte_eth_dev_rss_reta_update(self.id, table.as_mut_ptr(), self.info.reta_size)
+        };
+        self.optional("an RSS table to set", result);
+    }
+}
+
+/// DPDK's `SOCKET_ID_ANY`, -1, as the queue functions take it.
+const ANY_SOCKET: u32 = u32::MAX;
+
+fn raw_info(id: u16) -> Result<c::rte_eth_dev_info, Errno> {
+    let mut info = c::rte_eth_dev_info::default();
+    // SAFETY: the pointer is to a struct to fill; DPDK checks the port's number.
+    check(unsafe { c::rte_eth_dev_info_get(id, &mut info) })?;
+    Ok(info)
+}
+
+fn driver(info: &c::rte_eth_dev_info) -> String {
+    if info.driver_name.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null, hence the driver's NUL-terminated name in static memory.
+    unsafe { CStr::from_ptr(info.driver_name) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn can_look_inside(info: &c::rte_eth_dev_info) -> bool {
+    info.flow_type_rss_offloads & c::SHIM_RSS_LEVEL_MASK != 0
+}
+
+pub(crate) fn info(id: u16) -> Result<PortInfo, Errno> {
+    let raw = raw_info(id)?;
+    // SAFETY: reads the port's record.
+    let socket = unsafe { c::rte_eth_dev_socket_id(id) };
+    Ok(PortInfo {
+        driver: driver(&raw),
+        socket: u32::try_from(socket).ok(),
+        mac: mac(id)?,
+        max_rx_queues: raw.max_rx_queues,
+        max_tx_queues: raw.max_tx_queues,
+        min_mtu: raw.min_mtu,
+        max_mtu: raw.max_mtu,
+        rss_types: RssTypes(raw.flow_type_rss_offloads & RssTypes::FLOWS.0),
+        rss_innermost: can_look_inside(&raw),
+        rss_key_len: usize::from(raw.hash_key_size),
+        reta_size: raw.reta_size,
+        rx_checksums: raw.rx_offload_capa & RX_CHECKSUMS == RX_CHECKSUMS,
+        tx_checksums: raw.tx_offload_capa & TX_CHECKSUMS == TX_CHECKSUMS,
+        vlan_strip: raw.rx_offload_capa & c::SHIM_RX_OFFLOAD_VLAN_STRIP != 0,
+        vlan_insert: raw.tx_offload_capa & c::SHIM_TX_OFFLOAD_VLAN_INSERT != 0,
+    })
+}
+
+pub(crate) fn mac(id: u16) -> Result<[u8; 6], Errno> {
+    let mut mac = c::rte_ether_addr::default();
+    // SAFETY: the pointer is to an address to fill; DPDK checks the port's number.
+    check(unsafe { c::rte_eth_macaddr_get(id, &mut mac) })?;
+    Ok(mac.addr_bytes)
+}
+
+pub(crate) fn mtu(id: u16) -> Result<u16, Errno> {
+    let mut mtu = 0;
+    // SAFETY: the pointer is to a variable to fill; DPDK checks the port's number.
+    check(unsafe { c::rte_eth_dev_get_mtu(id, &mut mtu) })?;
+    Ok(mtu)
+}
