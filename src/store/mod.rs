@@ -7,6 +7,7 @@ pub mod error;
 pub mod merge;
 pub mod object;
 pub mod types;
+pub mod value;
 
 pub use error::StoreError;
 pub use object::{Kind, MemoryObjects, Object, ObjectId, Objects};

@@ -136,7 +136,9 @@ impl Registry {
 
     /// Every type of this library.
     pub fn standard() -> Self {
-        Self::new()
+        let mut registry = Self::new();
+        super::value::register_all(&mut registry);
+        registry
     }
 
     /// Adds a type without arguments, or replaces it.
