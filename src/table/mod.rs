@@ -3,13 +3,18 @@
 //!
 //! | module | what it holds | who writes |
 //! |---|---|---|
+//! | [`counters`] | what a worker counts, and the closed list of drop reasons | its worker |
 //! | [`hash`] | the pool's hash key and the flow hash every lookup starts from | nobody |
 //! | [`conn`] | flow to backend, for the flows seen: one table per worker | its worker |
 //! | [`limiter`] | a token bucket | its owner |
 //! | [`maglev`] | slot to backend, rebuilt whole when a service changes | control |
+//! | [`service`] | which service a packet is for | control |
+//! | [`snapshot`] | everything above that workers share, at one moment | control |
+//! | [`template`] | the headers in front of a packet to one backend | control |
 //! | [`publish`] | the swap: one publisher's value, read by every worker once per burst | control |
 
 pub mod conn;
+pub mod counters;
 pub mod hash;
 mod key;
 pub mod limiter;
@@ -17,6 +22,9 @@ pub mod maglev;
 mod populate;
 mod prime;
 pub mod publish;
+pub mod service;
+pub mod snapshot;
+pub mod template;
 mod units;
 
 pub use hash::FlowHash;

@@ -1,0 +1,206 @@
+//! Everything a worker needs to decide about a packet, compiled by the control core and swapped as a
+//! whole. Indices inside a snapshot mean nothing under another one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{
+    BackendId, FlowHash, HashKey,
+    conn::Timeouts,
+    maglev::Maglev,
+    service::{Address, ServiceIndex, ServiceMap},
+    template::{LinkHeader, Template},
+};
+
+/// Index of a port in the configuration; the same in every snapshot of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortIndex(pub u8);
+
+/// Index of a next hop in its snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HopIndex(pub u32);
+
+/// A port as packets see it.
+#[derive(Debug, Clone)]
+pub struct PortView {
+    /// Our link address there.
+    pub mac: [u8; 6],
+    /// The tag its frames carry.
+    pub vlan: Option<u16>,
+    /// Largest IP packet it carries, in bytes.
+    pub mtu: u16,
+    /// First live gateway on this port, if any.
+    pub gateway: Option<HopIndex>,
+}
+
+/// Where a packet goes next on the link.
+#[derive(Debug, Clone)]
+pub struct Hop {
+    /// The next hop's address.
+    pub address: IpAddr,
+    /// The port it is reached by.
+    pub port: PortIndex,
+    /// Link header; the destination means something only when `resolved`.
+    pub link: LinkHeader,
+    /// The link address is known.
+    pub resolved: bool,
+}
+
+/// Desired state of a backend, with health already folded in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BackendState {
+    /// Takes new connections.
+    Up,
+    /// Keeps the connections it has, gets no new ones.
+    Drain,
+    /// Keeps nothing.
+    Down,
+}
+
+/// How a packet reaches its backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Inside the headers of the template.
+    Tunnel,
+    /// The destination address becomes the backend's and the DSCP names the service.
+    L3dsr {
+        /// The backend's address.
+        address: Address,
+        /// The service's code point.
+        dscp: u8,
+    },
+    /// Only the link header changes.
+    L2dsr,
+}
+
+/// One backend of one service.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// The service it belongs to.
+    pub service: ServiceIndex,
+    /// Whether pinned and new connections may go there.
+    pub state: BackendState,
+    /// Its next hop.
+    pub hop: HopIndex,
+    /// Reached through a gateway, so that the ingress port's own gateway is preferred.
+    pub via_gateway: bool,
+    /// Largest outer packet the way to it carries, in bytes.
+    pub mtu: u16,
+    /// How packets get there.
+    pub delivery: Delivery,
+    /// Headers a packet to it leaves with.
+    pub template: Template,
+}
+
+/// One service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its name, for people.
+    pub name: Arc<str>,
+    /// Slots over `backends`.
+    pub maglev: Arc<Maglev>,
+    /// Backend ids in byte order of the backends' names: what the Maglev slots index.
+    pub backends: Arc<[BackendId]>,
+    /// Hash by source, destination and protocol alone.
+    pub source_affinity: bool,
+}
+
+impl Service {
+    /// The backend a flow hashes to today, or `None` if no backend has slots.
+    #[inline]
+    pub fn choose(&self, hash: FlowHash) -> Option<BackendId> {
+        let slot = self.maglev.lookup(hash)?;
+        self.backends.get(usize::from(slot)).copied()
+    }
+}
+
+/// A prefix of addresses, for the accept list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// Network address.
+    pub network: IpAddr,
+    /// Length in bits.
+    pub len: u8,
+}
+
+impl Prefix {
+    /// Whether the prefix covers the address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.network, address) {
+            (IpAddr::V4(n), IpAddr::V4(a)) => {
+                let shift = 32u32.saturating_sub(self.len.into());
+                (n.to_bits() ^ a.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(n), IpAddr::V6(a)) => {
+                let shift = 128u32.saturating_sub(self.len.into());
+                (n.to_bits() ^ a.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Rates the packet path keeps to; per worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// New entries in the connection table per second.
+    pub new_pins_per_second: u32,
+    /// ICMP answers of the rail per second.
+    pub icmp_per_second: u32,
+}
+
+/// All tables at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up by one with every published snapshot, from 1.
+    pub generation: u64,
+    /// Key of the flow hash. A changed key empties the connection tables.
+    pub hash_key: HashKey,
+    /// The ports, by index.
+    pub ports: Box<[PortView]>,
+    /// Addresses of the rail itself and the port each belongs to.
+    pub local: Box<[(Address, PortIndex)]>,
+    /// Who may send us tunnelled packets.
+    pub accept: Box<[Prefix]>,
+    /// Which service a packet is for.
+    pub map: ServiceMap,
+    /// The services, by index.
+    pub services: Box<[Service]>,
+    /// The backends by id; place 0 and the places of unused ids are `None`.
+    pub backends: Box<[Option<Backend>]>,
+    /// Next hops, by index.
+    pub hops: Box<[Hop]>,
+    /// Life times of connection table entries.
+    pub timeouts: Timeouts,
+    /// Rate limits.
+    pub rates: Rates,
+}
+
+impl Snapshot {
+    /// The backend an id names under this snapshot.
+    #[inline]
+    pub fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.backends.get(id.get() as usize)?.as_ref()
+    }
+
+    /// The service at an index.
+    #[inline]
+    pub fn service(&self, index: ServiceIndex) -> Option<&Service> {
+        self.services.get(usize::from(index.0))
+    }
+
+    /// The port an address of the rail belongs to.
+    #[inline]
+    pub fn local_port(&self, address: Address) -> Option<PortIndex> {
+        self.local
+            .iter()
+            .find(|(local, _)| *local == address)
+            .map(|&(_, port)| port)
+    }
+
+    /// Whether tunnelled packets from this source are taken.
+    pub fn accepts(&self, source: Address) -> bool {
+        let source = source.into();
+        self.accept.iter().any(|prefix| prefix.contains(source))
+    }
+}

@@ -1,0 +1,309 @@
+//! The headers a packet to one backend leaves with, written once when the snapshot is compiled.
+//!
+//! The packet path copies a template in front of the inner packet and patches what depends on the
+//! packet: total length, DSCP/ECN, IPv4 checksum (from a partial sum), entropy.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Longest template: Ethernet with one tag (18), IPv6 (40), UDP (8) and GUE (4), rounded up.
+pub const TEMPLATE_LEN: usize = 80;
+
+/// TTL or hop limit of every outer header.
+pub const OUTER_TTL: u8 = 64;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const GRE_KEY_PRESENT: u16 = 0x2000;
+const IPV4_DONT_FRAGMENT: u16 = 0x4000;
+
+/// How the inner packet is wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tunnel {
+    /// RFC 2784, with the key of RFC 2890 where given.
+    Gre {
+        /// The key, host order.
+        key: Option<u32>,
+    },
+    /// RFC 2003 and its IPv6 relatives: IP directly in IP.
+    Ipip,
+    /// Generic UDP Encapsulation, variant 0.
+    Gue {
+        /// UDP destination port.
+        port: u16,
+    },
+}
+
+impl Tunnel {
+    /// Bytes between the outer IP header and the inner one.
+    pub const fn header_len(self) -> usize {
+        match self {
+            Tunnel::Gre { key: None } => 4,
+            Tunnel::Gre { key: Some(_) } => 8,
+            Tunnel::Ipip => 0,
+            Tunnel::Gue { .. } => 12,
+        }
+    }
+
+    fn protocol(self, inner_v6: bool) -> u8 {
+        match self {
+            Tunnel::Gre { .. } => 47,
+            Tunnel::Ipip if inner_v6 => 41,
+            Tunnel::Ipip => 4,
+            Tunnel::Gue { .. } => 17,
+        }
+    }
+}
+
+/// Ethernet addresses and tag in front of the outer IP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkHeader {
+    /// Next hop.
+    pub destination: [u8; 6],
+    /// Our port.
+    pub source: [u8; 6],
+    /// 802.1Q tag, if the port sends tagged frames.
+    pub vlan: Option<u16>,
+}
+
+impl LinkHeader {
+    /// 14 bytes, or 18 with a tag.
+    pub const fn len(&self) -> usize {
+        if self.vlan.is_some() { 18 } else { 14 }
+    }
+
+    /// Never empty; here because `len` is.
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Writes the header for a payload of `ethertype` to the front of `out` and returns its length.
+    /// Writes nothing if `out` is shorter than that.
+    pub fn write(&self, ethertype: u16, out: &mut [u8]) -> usize {
+        let len = self.len();
+        let Some(out) = out.get_mut(..len) else {
+            return 0;
+        };
+        out[..6].copy_from_slice(&self.destination);
+        out[6..12].copy_from_slice(&self.source);
+        if let Some(vlan) = self.vlan {
+            out[12..14].copy_from_slice(&0x8100u16.to_be_bytes());
+            out[14..16].copy_from_slice(&vlan.to_be_bytes());
+        }
+        out[len - 2..].copy_from_slice(&ethertype.to_be_bytes());
+        len
+    }
+}
+
+/// The complete headers in front of an inner packet to one backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(align(16))]
+pub struct Template {
+    bytes: [u8; TEMPLATE_LEN],
+    /// Bytes in use: link, outer IP and tunnel headers.
+    pub len: u8,
+    /// Bytes of the link header.
+    pub link_len: u8,
+    /// The outer header is IPv6.
+    pub outer_v6: bool,
+    /// What stands between outer and inner header.
+    pub tunnel: Tunnel,
+    /// One's complement sum over the outer IPv4 header as stored (length of the headers alone,
+    /// DSCP/ECN and checksum zero), not folded beyond 32 bits.
+    pub partial_sum: u32,
+}
+
+impl Template {
+    /// Compiles the headers from `source` to `destination`.
+    ///
+    /// Returns `None` if the two are not of one family.
+    pub fn new(
+        link: LinkHeader,
+        source: IpAddr,
+        destination: IpAddr,
+        tunnel: Tunnel,
+        inner_v6: bool,
+    ) -> Option<Template> {
+        let mut bytes = [0; TEMPLATE_LEN];
+        let link_len;
+        let (ip_len, partial_sum) = match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                link_len = link.write(ETHERTYPE_IPV4, &mut bytes);
+                let out = &mut bytes[link_len..link_len + 20];
+                write_ipv4(out, source, destination, tunnel, inner_v6);
+                (20, sum(out))
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                link_len = link.write(ETHERTYPE_IPV6, &mut bytes);
+                let out = &mut bytes[link_len..link_len + 40];
+                write_ipv6(out, source, destination, tunnel, inner_v6);
+                (40, 0)
+            }
+            _ => return None,
+        };
+        let at = link_len + ip_len;
+        write_tunnel(&mut bytes[at..], tunnel, inner_v6);
+        Some(Template {
+            bytes,
+            len: (at + tunnel.header_len()) as u8,
+            link_len: link_len as u8,
+            outer_v6: destination.is_ipv6(),
+            tunnel,
+            partial_sum,
+        })
+    }
+
+    /// The link header alone, for packets that are not wrapped.
+    pub fn link_only(link: LinkHeader, v6: bool) -> Template {
+        let mut bytes = [0; TEMPLATE_LEN];
+        let ethertype = if v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
+        let len = link.write(ethertype, &mut bytes) as u8;
+        Template {
+            bytes,
+            len,
+            link_len: len,
+            outer_v6: v6,
+            tunnel: Tunnel::Ipip,
+            partial_sum: 0,
+        }
+    }
+
+    /// The headers, `len` bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len).min(TEMPLATE_LEN)]
+    }
+
+    /// Bytes the tunnel adds to the inner packet, link header not counted.
+    pub fn overhead(&self) -> u16 {
+        u16::from(self.len) - u16::from(self.link_len)
+    }
+}
+
+fn write_ipv4(out: &mut [u8], src: Ipv4Addr, dst: Ipv4Addr, tunnel: Tunnel, inner_v6: bool) {
+    let headers = (20 + tunnel.header_len()) as u16;
+    out[0] = 0x45;
+    out[2..4].copy_from_slice(&headers.to_be_bytes());
+    // RFC 6864: the ID of an atomic datagram (DF set) carries no meaning, so it stays zero.
+    out[6..8].copy_from_slice(&IPV4_DONT_FRAGMENT.to_be_bytes());
+    out[8] = OUTER_TTL;
+    out[9] = tunnel.protocol(inner_v6);
+    out[12..16].copy_from_slice(&src.octets());
+    out[16..20].copy_from_slice(&dst.octets());
+}
+
+fn write_ipv6(out: &mut [u8], src: Ipv6Addr, dst: Ipv6Addr, tunnel: Tunnel, inner_v6: bool) {
+    out[0] = 0x60;
+    out[4..6].copy_from_slice(&(tunnel.header_len() as u16).to_be_bytes());
+    out[6] = tunnel.protocol(inner_v6);
+    out[7] = OUTER_TTL;
+    out[8..24].copy_from_slice(&src.octets());
+    out[24..40].copy_from_slice(&dst.octets());
+}
+
+fn write_tunnel(out: &mut [u8], tunnel: Tunnel, inner_v6: bool) {
+    let ethertype = if inner_v6 {
+        ETHERTYPE_IPV6
+    } else {
+        ETHERTYPE_IPV4
+    };
+    match tunnel {
+        Tunnel::Ipip => {}
+        Tunnel::Gre { key } => {
+            let flags = if key.is_some() { GRE_KEY_PRESENT } else { 0 };
+            out[..2].copy_from_slice(&flags.to_be_bytes());
+            out[2..4].copy_from_slice(&ethertype.to_be_bytes());
+            if let Some(key) = key {
+                out[4..8].copy_from_slice(&key.to_be_bytes());
+            }
+        }
+        Tunnel::Gue { port } => {
+            out[2..4].copy_from_slice(&port.to_be_bytes());
+            out[4..6].copy_from_slice(&12u16.to_be_bytes());
+            // Variant 0, no control, no optional words; protocol of the payload; no flags.
+            out[9] = if inner_v6 { 41 } else { 4 };
+        }
+    }
+}
+
+fn sum(bytes: &[u8]) -> u32 {
+    bytes
+        .chunks_exact(2)
+        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: LinkHeader = LinkHeader {
+        destination: [2, 0, 0, 0, 0, 1],
+        source: [2, 0, 0, 0, 0, 2],
+        vlan: None,
+    };
+
+    fn template(tunnel: Tunnel, vlan: Option<u16>, v6: bool) -> Template {
+        let (source, destination) = if v6 {
+            ("2001:db8::1", "2001:db8::2")
+        } else {
+            ("192.0.2.10", "198.51.100.11")
+        };
+        Template::new(
+            LinkHeader { vlan, ..LINK },
+            source.parse().expect("test address"),
+            destination.parse().expect("test address"),
+            tunnel,
+            false,
+        )
+        .expect("one family")
+    }
+
+    #[test]
+    fn lengths_follow_the_headers() {
+        let cases = [
+            (Tunnel::Gre { key: None }, None, false, 14 + 20 + 4),
+            (Tunnel::Gre { key: Some(7) }, None, false, 14 + 20 + 8),
+            (Tunnel::Ipip, Some(9), false, 18 + 20),
+            (Tunnel::Gue { port: 6080 }, Some(9), true, 18 + 40 + 12),
+        ];
+        for (tunnel, vlan, v6, expected) in cases {
+            let t = template(tunnel, vlan, v6);
+            assert_eq!(t.bytes().len(), expected, "{tunnel:?}");
+            assert_eq!(
+                usize::from(t.overhead()) + usize::from(t.link_len),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn gre_over_ipv4_byte_for_byte() {
+        let t = template(
+            Tunnel::Gre {
+                key: Some(0x01020304),
+            },
+            None,
+            false,
+        );
+        let expected: &[u8] = &[
+            2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, // Ethernet
+            0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 47, 0, 0, 192, 0, 2, 10, 198, 51, 100,
+            11, // IPv4
+            0x20, 0x00, 0x08, 0x00, 1, 2, 3, 4, // GRE
+        ];
+        assert_eq!(t.bytes(), expected);
+        assert_eq!(t.partial_sum, sum(&expected[14..34]));
+    }
+
+    #[test]
+    fn mixed_families_are_refused() {
+        let t = Template::new(
+            LINK,
+            "192.0.2.1".parse().expect("test address"),
+            "2001:db8::2".parse().expect("test address"),
+            Tunnel::Ipip,
+            false,
+        );
+        assert_eq!(t, None);
+    }
+}
