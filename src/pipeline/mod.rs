@@ -1,1 +1,284 @@
 //! The sans-IO packet path: frames in, verdicts out.
+//!
+//! A burst goes through two stages. [`Pipeline::front`] parses every frame, hashes the flows and asks
+//! the caches for the connection buckets; [`Pipeline::finish`] decides and rewrites. The worker runs
+//! the front of one burst before it finishes the one before, so the memory has a burst's time to
+//! arrive. Between the two only offsets, keys and hashes are kept: if the snapshot changed in
+//! between, the front is run again, so no index outlives the snapshot it came from.
+
+pub mod classify;
+pub mod frame;
+mod icmp;
+mod local;
+pub mod rewrite;
+mod steer;
+pub mod verdict;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::table::conn::ConnOwner;
+use crate::table::counters::Counters;
+use crate::table::hash::{BURST, FlowBurst, FlowHash, flow_hash_v4_burst};
+use crate::table::limiter::TokenBucket;
+use crate::table::service::Address;
+use crate::table::snapshot::{PortIndex, Snapshot};
+use crate::table::{HashKey, Nanos};
+use crate::wire::{IpProtocol, MacAddr};
+
+use classify::{Kind, Parsed, classify};
+use frame::Frame;
+use verdict::{DropReason, Verdict};
+
+/// What a station said about itself in ARP: news for the neighbour table on the control core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learned {
+    /// Protocol address.
+    pub address: IpAddr,
+    /// Link address.
+    pub mac: MacAddr,
+}
+
+/// News from the packet path to the control core. When it is full, news is lost: the control core
+/// asks again.
+pub type News = Arc<ArrayQueue<Learned>>;
+
+/// What is known of a burst between its two stages.
+#[derive(Debug)]
+pub struct Stage {
+    parsed: [Parsed; BURST],
+    generation: u64,
+    ingress: PortIndex,
+}
+
+impl Stage {
+    /// An empty stage.
+    pub fn new() -> Self {
+        Stage {
+            parsed: [Parsed::EMPTY; BURST],
+            generation: 0,
+            ingress: PortIndex(0),
+        }
+    }
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Stage::new()
+    }
+}
+
+/// One worker's packet path and the state only that worker writes.
+#[derive(Debug)]
+pub struct Pipeline {
+    conns: ConnOwner,
+    counters: Arc<Counters>,
+    news: News,
+    icmp_limit: TokenBucket,
+    lanes: FlowBurst,
+    hash_key: HashKey,
+    generation: u64,
+    now: Nanos,
+}
+
+impl Pipeline {
+    /// A path over an empty connection table.
+    pub fn new(conns: ConnOwner, counters: Arc<Counters>, news: News, hash_key: HashKey) -> Self {
+        Pipeline {
+            conns,
+            counters,
+            news,
+            icmp_limit: TokenBucket::per_second(0),
+            lanes: FlowBurst::new(),
+            hash_key,
+            generation: 0,
+            now: Nanos(0),
+        }
+    }
+
+    /// What this worker has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// First stage: parse, hash, prefetch. Changes no frame.
+    pub fn front<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        ingress: PortIndex,
+        frames: &[F],
+        stage: &mut Stage,
+    ) {
+        self.adopt(snapshot);
+        stage.generation = snapshot.generation;
+        stage.ingress = ingress;
+        let mut hashes = [FlowHash(0); BURST];
+        for (lane, (frame, parsed)) in frames.iter().zip(&mut stage.parsed).enumerate() {
+            *parsed = classify(snapshot, ingress, frame.data());
+            if let Some(blocks) = parsed.blocks() {
+                self.lanes.set(lane, blocks);
+            }
+        }
+        flow_hash_v4_burst(&snapshot.hash_key, &self.lanes, &mut hashes);
+        for (parsed, hash) in stage.parsed.iter_mut().zip(hashes).take(frames.len()) {
+            parsed.hash = parsed.hash_v6(snapshot).unwrap_or(hash);
+            self.conns.prefetch(parsed.hash);
+        }
+    }
+
+    /// Second stage: a verdict for every frame, in order; frames are rewritten for it.
+    pub fn finish<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frames: &mut [F],
+        stage: &mut Stage,
+        now: Nanos,
+        verdicts: &mut [Verdict; BURST],
+    ) {
+        self.advance(now);
+        if stage.generation != snapshot.generation {
+            self.front(snapshot, stage.ingress, frames, stage);
+        }
+        for ((frame, parsed), verdict) in frames.iter_mut().zip(&stage.parsed).zip(verdicts) {
+            *verdict = self.process(snapshot, frame, parsed, stage.ingress);
+            self.count(*verdict);
+        }
+    }
+
+    /// Both stages for one frame, outside of a burst: one that was held, or a test's.
+    pub fn once<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        ingress: PortIndex,
+        frame: &mut F,
+        now: Nanos,
+    ) -> Verdict {
+        self.adopt(snapshot);
+        self.advance(now);
+        let mut parsed = classify(snapshot, ingress, frame.data());
+        if let Some(hash) = parsed
+            .blocks()
+            .map(|blocks| blocks.hash(&snapshot.hash_key))
+            .or_else(|| parsed.hash_v6(snapshot))
+        {
+            parsed.hash = hash;
+        }
+        let verdict = self.process(snapshot, frame, &parsed, ingress);
+        self.count(verdict);
+        verdict
+    }
+
+    /// The whole way of one packet.
+    ///
+    /// 1. A frame that is broken or not IP is done with at once.
+    /// 2. ICMP for a VIP or for the rail concerns the path itself, not a connection.
+    /// 3. The destination names a service, or the packet is for the rail, its host, or nobody.
+    /// 4. A fragment without its transport header cannot be steered by itself.
+    /// 5. Connection table or Maglev slot choose the backend.
+    /// 6. The packet is wrapped for that backend and its next hop.
+    #[inline]
+    fn process<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frame: &mut F,
+        parsed: &Parsed,
+        ingress: PortIndex,
+    ) -> Verdict {
+        match parsed.kind {
+            Kind::Ip => {}
+            Kind::Bad(reason) => return Verdict::Drop(reason),
+            Kind::Arp => return self.arp(snapshot, frame, parsed, ingress),
+            Kind::Other => return Verdict::Host(ingress),
+        }
+        if matches!(parsed.protocol, IpProtocol::ICMP | IpProtocol::ICMPV6) {
+            return self.icmp(snapshot, frame, parsed, ingress);
+        }
+        let Some(index) =
+            snapshot
+                .map
+                .lookup(parsed.destination, parsed.protocol.0, parsed.ports.1)
+        else {
+            return no_service(snapshot, parsed, ingress);
+        };
+        if parsed.fragment.is_some_and(|f| !f.is_first()) {
+            return Verdict::Drop(DropReason::Fragment);
+        }
+        let Some((id, backend)) = self.steer(snapshot, index, parsed) else {
+            return Verdict::Drop(DropReason::NoBackend);
+        };
+        let len = frame.data().len();
+        let verdict = rewrite::forward(snapshot, frame, parsed, ingress, backend);
+        if let Verdict::Forward(_) = verdict {
+            self.counters.forward(id, len);
+        }
+        verdict
+    }
+
+    /// Takes over what a new snapshot says about this worker's own state.
+    #[inline]
+    fn adopt(&mut self, snapshot: &Snapshot) {
+        if snapshot.generation != self.generation {
+            self.adopt_new(snapshot);
+        }
+    }
+
+    #[cold]
+    fn adopt_new(&mut self, snapshot: &Snapshot) {
+        self.generation = snapshot.generation;
+        let rates = snapshot.rates;
+        self.conns
+            .configure(snapshot.timeouts, rates.new_pins_per_second);
+        self.icmp_limit.set_rate(rates.icmp_per_second);
+        // A changed hash key makes every entry meaningless: tag and bucket are another flow's.
+        if snapshot.hash_key != self.hash_key {
+            self.hash_key = snapshot.hash_key;
+            self.conns.clear();
+        }
+    }
+
+    #[inline]
+    fn count(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Forward(_) => {}
+            Verdict::Reply(_) => self.counters.replies.add(1),
+            Verdict::Hold(_) => self.counters.held_total.add(1),
+            Verdict::Host(_) => self.counters.to_host.add(1),
+            Verdict::Drop(reason) => self.counters.count_drop(reason),
+        }
+    }
+
+    /// Moves the clock; belongs into every round of the loop, also an empty one.
+    #[inline]
+    pub fn advance(&mut self, now: Nanos) {
+        self.now = now;
+        self.conns.advance(now);
+    }
+
+    fn report(&self, learned: Learned) {
+        // A full queue loses news on purpose: see `News`.
+        let _ = self.news.push(learned);
+    }
+}
+
+/// A packet no service matches: for the rail's own addresses or everybody, else refused.
+#[cold]
+fn no_service(snapshot: &Snapshot, parsed: &Parsed, ingress: PortIndex) -> Verdict {
+    if snapshot.map.is_vip(parsed.destination) {
+        return Verdict::Drop(DropReason::NoService);
+    }
+    if parsed.decapsulated {
+        return Verdict::Drop(DropReason::NotOurs);
+    }
+    if snapshot.local_port(parsed.destination).is_some() || is_for_all(parsed.destination) {
+        return Verdict::Host(ingress);
+    }
+    Verdict::Drop(DropReason::NotOurs)
+}
+
+/// Multicast of both families, and IPv4's limited broadcast.
+fn is_for_all(destination: Address) -> bool {
+    let ip = IpAddr::from(destination);
+    ip.is_multicast() || ip == IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
+}

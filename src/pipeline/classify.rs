@@ -1,0 +1,363 @@
+//! The front of the path: parse a frame once, take off at most one tunnel header, find the flow's hash.
+//!
+//! What comes out is offsets, the flow's key and its hash; which service and backend that means is
+//! decided later, under the snapshot of that moment.
+
+use crate::table::HashKey;
+use crate::table::hash::{FlowBlocks, FlowHash, flow_hash_v6, tuple3_hash_v4, tuple3_hash_v6};
+use crate::table::service::Address;
+use crate::table::snapshot::{PortIndex, PortView, Snapshot};
+use crate::wire::gre::Gre;
+use crate::wire::ipv4::{Ipv4, Ipv4Error};
+use crate::wire::ipv6::Ipv6;
+use crate::wire::tcp::{Tcp, TcpFlags};
+use crate::wire::udp::Udp;
+use crate::wire::{Ecn, EtherType, Fragment, IpProtocol, L2, Ports, TrafficClass, l2};
+
+use super::verdict::DropReason;
+
+/// What kind of frame it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An IP packet; all fields of [`Parsed`] are valid.
+    Ip,
+    /// ARP; `l3` is where it starts.
+    Arp,
+    /// Neither IP nor ARP.
+    Other,
+    /// Not fit for anything.
+    Bad(DropReason),
+}
+
+/// One parsed frame. For a tunnelled packet everything describes the inner one.
+#[derive(Debug, Clone, Copy)]
+pub struct Parsed {
+    /// What it is.
+    pub kind: Kind,
+    /// Where the IP header starts, bytes from the start of the frame.
+    pub l3: u16,
+    /// Where the transport header starts.
+    pub l4: u16,
+    /// Where the IP packet ends; behind it is padding.
+    pub end: u16,
+    /// The tunnel header in front of it has been read and is to be taken off.
+    pub decapsulated: bool,
+    /// Transport protocol.
+    pub protocol: IpProtocol,
+    /// TCP flags; zero for everything else.
+    pub flags: TcpFlags,
+    /// DSCP and ECN for the outer header: the packet's own, ECN combined with that of the tunnel
+    /// header it came in (RFC 6040).
+    pub class: TrafficClass,
+    /// IPv4 DF; true for IPv6.
+    pub dont_fragment: bool,
+    /// Set if the packet is a fragment.
+    pub fragment: Option<Fragment>,
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Ports, host order; zero where the protocol has none or the fragment does not show them.
+    pub ports: (u16, u16),
+    /// Hash of the 5-tuple.
+    pub hash: FlowHash,
+}
+
+impl Parsed {
+    /// A frame without content, to fill stages with.
+    pub const EMPTY: Parsed = Parsed::of(Kind::Other, 0);
+
+    const fn of(kind: Kind, l3: u16) -> Parsed {
+        Parsed {
+            kind,
+            l3,
+            l4: 0,
+            end: 0,
+            decapsulated: false,
+            protocol: IpProtocol(0),
+            flags: TcpFlags(0),
+            class: TrafficClass(0),
+            dont_fragment: false,
+            fragment: None,
+            source: Address::V4(0),
+            destination: Address::V4(0),
+            ports: (0, 0),
+            hash: FlowHash(0),
+        }
+    }
+
+    /// Bytes of the IP packet.
+    #[inline]
+    pub fn ip_len(&self) -> usize {
+        usize::from(self.end.saturating_sub(self.l3))
+    }
+
+    /// Whether the packet is IPv6.
+    #[inline]
+    pub fn is_v6(&self) -> bool {
+        matches!(self.destination, Address::V6(_))
+    }
+
+    /// The blocks to hash for an IPv4 packet, and nothing for any other.
+    #[inline]
+    pub fn blocks(&self) -> Option<FlowBlocks> {
+        match (self.kind, self.source, self.destination) {
+            (Kind::Ip, Address::V4(source), Address::V4(destination)) => Some(FlowBlocks::v4(
+                self.protocol.0,
+                source.to_be_bytes(),
+                destination.to_be_bytes(),
+                self.ports.0,
+                self.ports.1,
+            )),
+            _ => None,
+        }
+    }
+
+    /// Hash of protocol, source and destination alone.
+    pub fn tuple3_hash(&self, key: &HashKey) -> FlowHash {
+        match (self.source, self.destination) {
+            (Address::V4(source), Address::V4(destination)) => tuple3_hash_v4(
+                key,
+                self.protocol.0,
+                source.to_be_bytes(),
+                destination.to_be_bytes(),
+            ),
+            (source, destination) => tuple3_hash_v6(
+                key,
+                self.protocol.0,
+                source.to_v6_bytes(),
+                destination.to_v6_bytes(),
+            ),
+        }
+    }
+
+    /// Hash of an IPv6 packet's 5-tuple.
+    pub fn hash_v6(&self, snapshot: &Snapshot) -> Option<FlowHash> {
+        match (self.kind, self.source, self.destination) {
+            (Kind::Ip, Address::V6(source), Address::V6(destination)) => Some(flow_hash_v6(
+                &snapshot.hash_key,
+                self.protocol.0,
+                source.to_be_bytes(),
+                destination.to_be_bytes(),
+                self.ports.0,
+                self.ports.1,
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Reads one frame that came in through `ingress`.
+#[inline]
+pub fn classify(snapshot: &Snapshot, ingress: PortIndex, frame: &[u8]) -> Parsed {
+    match try_classify(snapshot, ingress, frame) {
+        Ok(parsed) => parsed,
+        Err(reason) => Parsed::of(Kind::Bad(reason), 0),
+    }
+}
+
+#[inline]
+fn try_classify(
+    snapshot: &Snapshot,
+    ingress: PortIndex,
+    frame: &[u8],
+) -> Result<Parsed, DropReason> {
+    // Offsets are 16 bits; no port delivers longer frames.
+    if frame.len() > usize::from(u16::MAX) {
+        return Err(DropReason::BadEthernet);
+    }
+    let link = l2(frame).map_err(|_| DropReason::BadEthernet)?;
+    if let Some(port) = snapshot.ports.get(usize::from(ingress.0)) {
+        check_tags(port, &link)?;
+    }
+    let outer = match link.ethertype {
+        EtherType::IPV4 => ipv4(frame, link.l3_offset)?,
+        EtherType::IPV6 => ipv6(frame, link.l3_offset)?,
+        EtherType::ARP => return Ok(Parsed::of(Kind::Arp, link.l3_offset)),
+        _ => return Ok(Parsed::of(Kind::Other, link.l3_offset)),
+    };
+    let tunnelled = matches!(
+        outer.protocol,
+        IpProtocol::GRE | IpProtocol::IPIP | IpProtocol::IPV6
+    );
+    if tunnelled && snapshot.local_port(outer.destination).is_some() {
+        return decapsulate(snapshot, frame, &outer);
+    }
+    transport(frame, outer)
+}
+
+/// A port with a VLAN takes frames of that VLAN alone; a port without one takes every frame.
+#[inline]
+fn check_tags(port: &PortView, link: &L2) -> Result<(), DropReason> {
+    let Some(vlan) = port.vlan else {
+        return Ok(());
+    };
+    let tag = link.tags().first().and_then(|tag| tag.vlan());
+    match tag {
+        Some(tag) if tag.get() == vlan => Ok(()),
+        _ => Err(DropReason::BadVlan),
+    }
+}
+
+#[inline]
+fn ipv4(frame: &[u8], l3: u16) -> Result<Parsed, DropReason> {
+    let bytes = frame.get(usize::from(l3)..).ok_or(DropReason::BadIpv4)?;
+    let ip = Ipv4::parse(bytes).map_err(|error| match error {
+        Ipv4Error::BadChecksum => DropReason::BadIpv4Checksum,
+        _ => DropReason::BadIpv4,
+    })?;
+    if ip.header.ttl == 0 {
+        return Err(DropReason::TtlZero);
+    }
+    let l4 = l3 + ip.header_len() as u16;
+    Ok(Parsed {
+        l4,
+        end: l4 + ip.payload.len() as u16,
+        protocol: ip.header.protocol,
+        class: ip.header.traffic_class,
+        dont_fragment: ip.header.dont_fragment(),
+        fragment: ip.header.fragment(),
+        source: Address::V4(u32::from_be_bytes(ip.header.source)),
+        destination: Address::V4(u32::from_be_bytes(ip.header.destination)),
+        ..Parsed::of(Kind::Ip, l3)
+    })
+}
+
+#[inline]
+fn ipv6(frame: &[u8], l3: u16) -> Result<Parsed, DropReason> {
+    let bytes = frame.get(usize::from(l3)..).ok_or(DropReason::BadIpv6)?;
+    let ip = Ipv6::parse(bytes).map_err(|_| DropReason::BadIpv6)?;
+    if ip.header.hop_limit == 0 {
+        return Err(DropReason::TtlZero);
+    }
+    let l4 = l3 + ip.payload_offset as u16;
+    Ok(Parsed {
+        l4,
+        end: l4 + ip.payload.len() as u16,
+        protocol: ip.protocol,
+        class: ip.header.traffic_class(),
+        dont_fragment: true,
+        fragment: ip.fragment,
+        source: Address::V6(u128::from_be_bytes(ip.header.source)),
+        destination: Address::V6(u128::from_be_bytes(ip.header.destination)),
+        ..Parsed::of(Kind::Ip, l3)
+    })
+}
+
+/// Takes one tunnel header off a packet addressed to the rail.
+fn decapsulate(snapshot: &Snapshot, frame: &[u8], outer: &Parsed) -> Result<Parsed, DropReason> {
+    if !snapshot.accepts(outer.source) {
+        return Err(DropReason::TunnelSource);
+    }
+    // Reassembling somebody's tunnel is not a forwarder's work.
+    if outer.fragment.is_some() {
+        return Err(DropReason::Fragment);
+    }
+    let payload = frame
+        .get(usize::from(outer.l4)..usize::from(outer.end))
+        .ok_or(DropReason::BadGre)?;
+    let (ethertype, l3) = match outer.protocol {
+        IpProtocol::GRE => {
+            let gre = Gre::parse(payload).map_err(|_| DropReason::BadGre)?;
+            (gre.protocol, outer.end - gre.payload.len() as u16)
+        }
+        IpProtocol::IPV6 => (EtherType::IPV6, outer.l4),
+        _ => (EtherType::IPV4, outer.l4),
+    };
+    let inside = frame
+        .get(..usize::from(outer.end))
+        .ok_or(DropReason::BadGre)?;
+    let mut inner = match ethertype {
+        EtherType::IPV4 => ipv4(inside, l3)?,
+        EtherType::IPV6 => ipv6(inside, l3)?,
+        _ => return Err(DropReason::BadGre),
+    };
+    if snapshot.local_port(inner.destination).is_some() {
+        return Err(DropReason::TunnelDepth);
+    }
+    inner.class = inner
+        .class
+        .with_ecn(combine_ecn(inner.class.ecn(), outer.class.ecn())?);
+    inner.decapsulated = true;
+    transport(frame, inner)
+}
+
+/// RFC 6040, section 4.2: the ECN field of the packet that leaves a tunnel.
+fn combine_ecn(inner: Ecn, outer: Ecn) -> Result<Ecn, DropReason> {
+    match (inner, outer) {
+        (Ecn::NotEct, Ecn::Ce) => Err(DropReason::Ecn),
+        (Ecn::NotEct, _) => Ok(Ecn::NotEct),
+        (_, Ecn::Ce) => Ok(Ecn::Ce),
+        (Ecn::Ect0, Ecn::Ect1) => Ok(Ecn::Ect1),
+        (inner, _) => Ok(inner),
+    }
+}
+
+/// Reads ports and flags, and checks what the transport header says about its own length.
+#[inline]
+fn transport(frame: &[u8], mut parsed: Parsed) -> Result<Parsed, DropReason> {
+    let payload = frame
+        .get(usize::from(parsed.l4)..usize::from(parsed.end))
+        .ok_or(DropReason::BadTransport)?;
+    if let Some(fragment) = parsed.fragment {
+        fragment
+            .check(payload.len())
+            .map_err(|_| DropReason::BadFragment)?;
+        return first_fragment(payload, fragment, parsed);
+    }
+    match parsed.protocol {
+        IpProtocol::TCP => {
+            let tcp = Tcp::parse(payload).map_err(|_| DropReason::BadTransport)?;
+            parsed.flags = tcp.header.flags;
+            parsed.ports = host_order(tcp.header.ports);
+        }
+        IpProtocol::UDP => {
+            let udp = Udp::parse(payload).map_err(|_| DropReason::BadTransport)?;
+            parsed.ports = host_order(udp.header.ports);
+        }
+        protocol if protocol.has_ports() => {
+            let ports = Ports::parse(payload).ok_or(DropReason::BadTransport)?;
+            parsed.ports = host_order(ports);
+        }
+        _ => {}
+    }
+    Ok(parsed)
+}
+
+/// RFC 1858 and RFC 7112: a first fragment shows the whole transport header, and no later one
+/// overwrites it.
+fn first_fragment(
+    payload: &[u8],
+    fragment: Fragment,
+    mut parsed: Parsed,
+) -> Result<Parsed, DropReason> {
+    const FIRST_UNIT: u16 = 8;
+    if !fragment.is_first() {
+        if parsed.protocol == IpProtocol::TCP && fragment.offset == FIRST_UNIT {
+            return Err(DropReason::BadFragment);
+        }
+        return Ok(parsed);
+    }
+    match parsed.protocol {
+        IpProtocol::TCP => {
+            let tcp = Tcp::parse(payload).map_err(|_| DropReason::BadFragment)?;
+            parsed.flags = tcp.header.flags;
+            parsed.ports = host_order(tcp.header.ports);
+        }
+        protocol if protocol.has_ports() => {
+            const UDP_HEADER: usize = 8;
+            if payload.len() < UDP_HEADER {
+                return Err(DropReason::BadFragment);
+            }
+            let ports = Ports::parse(payload).ok_or(DropReason::BadFragment)?;
+            parsed.ports = host_order(ports);
+        }
+        _ => {}
+    }
+    Ok(parsed)
+}
+
+#[inline]
+fn host_order(ports: Ports) -> (u16, u16) {
+    (ports.source.get(), ports.destination.get())
+}

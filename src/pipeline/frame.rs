@@ -1,0 +1,39 @@
+//! What the packet path asks of a packet buffer. DPDK mbufs and plain byte vectors both offer it, so
+//! the same code runs over ports, capture files and in-memory tests.
+
+/// One frame, from its Ethernet header on, in one piece, with room in front of it.
+pub trait Frame {
+    /// The bytes.
+    fn data(&self) -> &[u8];
+
+    /// The bytes, to write.
+    fn data_mut(&mut self) -> &mut [u8];
+
+    /// Grows the frame by `n` bytes at its front; what they hold is undefined. `false`, and nothing
+    /// changed, if there is no room.
+    #[must_use]
+    fn prepend(&mut self, n: usize) -> bool;
+
+    /// Takes `n` bytes off the front. `false`, and nothing changed, if there are fewer.
+    #[must_use]
+    fn trim_front(&mut self, n: usize) -> bool;
+
+    /// Shortens the frame to `len` bytes; does nothing if it is no longer than that.
+    fn truncate(&mut self, len: usize);
+
+    /// Keeps `from..end` of the frame and puts `head` bytes of room in front of it. `false` if there
+    /// is no such range or no such room; the frame is then good for nothing but dropping.
+    #[inline]
+    #[must_use]
+    fn rewrap(&mut self, from: usize, end: usize, head: usize) -> bool {
+        if end < from || end > self.data().len() {
+            return false;
+        }
+        self.truncate(end);
+        if head >= from {
+            self.prepend(head - from)
+        } else {
+            self.trim_front(from - head)
+        }
+    }
+}

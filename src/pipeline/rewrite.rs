@@ -1,0 +1,194 @@
+//! Puts the headers of a backend in front of a packet. The inner packet stays as it came, byte for byte.
+
+use std::net::Ipv6Addr;
+
+use zerocopy::network_endian::U16;
+
+use crate::table::hash::FlowHash;
+use crate::table::service::Address;
+use crate::table::snapshot::{Backend, Delivery, Hop, PortIndex, Snapshot};
+use crate::table::template::{Template, Tunnel};
+use crate::wire::checksum::{self, pseudo_v6};
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::Ipv6Header;
+use crate::wire::{IpProtocol, view_mut};
+
+use super::classify::Parsed;
+use super::frame::Frame;
+use super::verdict::{DropReason, Verdict};
+
+/// First source port of GUE packets: the dynamic range, of which 14 bits come from the flow hash.
+const GUE_SOURCE_BASE: u16 = 49152;
+const GUE_SOURCE_MASK: u16 = 0x3fff;
+
+/// Sends the packet to `backend`: wrapped, addressed to the next hop, or held until that is known.
+#[inline]
+pub fn forward<F: Frame>(
+    snapshot: &Snapshot,
+    frame: &mut F,
+    parsed: &Parsed,
+    ingress: PortIndex,
+    backend: &Backend,
+) -> Verdict {
+    let Some((hop, detour)) = next_hop(snapshot, backend, ingress) else {
+        return Verdict::Drop(DropReason::Neighbor);
+    };
+    if !hop.resolved {
+        return Verdict::Hold(backend.hop);
+    }
+    let template = &backend.template;
+    if parsed.ip_len() + usize::from(template.overhead()) > usize::from(backend.mtu) {
+        return Verdict::Drop(DropReason::TooBig);
+    }
+    let (from, end) = (usize::from(parsed.l3), usize::from(parsed.end));
+    let class = parsed.class.0;
+    let hash = parsed.hash;
+    let link_len = if detour {
+        hop.link.len()
+    } else {
+        usize::from(template.link_len)
+    };
+    let head = link_len + usize::from(template.overhead());
+    if !frame.rewrap(from, end, head) {
+        return Verdict::Drop(DropReason::NoHeadroom);
+    }
+    let data = frame.data_mut();
+    if detour {
+        let ethertype = if template.outer_v6 { 0x86dd } else { 0x0800 };
+        hop.link.write(ethertype, data);
+        data[link_len..head].copy_from_slice(&template.bytes()[usize::from(template.link_len)..]);
+    } else {
+        data[..head].copy_from_slice(template.bytes());
+    }
+    let packet = &mut data[link_len..];
+    match backend.delivery {
+        Delivery::Tunnel => patch(packet, template, class, hash),
+        Delivery::L3dsr { address, dscp } => l3dsr(packet, parsed, address, dscp),
+        Delivery::L2dsr => {}
+    }
+    Verdict::Forward(hop.port)
+}
+
+/// The hop to use and whether it differs from the one in the template: a packet for a gateway leaves
+/// by the port it came in through, if that has a live gateway of its own.
+#[inline]
+fn next_hop<'a>(
+    snapshot: &'a Snapshot,
+    backend: &Backend,
+    ingress: PortIndex,
+) -> Option<(&'a Hop, bool)> {
+    if backend.via_gateway
+        && snapshot.ports.len() > 1
+        && let Some(port) = snapshot.ports.get(usize::from(ingress.0))
+        && let Some(gateway) = port.gateway
+        && gateway != backend.hop
+    {
+        let hop = snapshot.hops.get(gateway.0 as usize)?;
+        let outer_v6 = hop.address.is_ipv6();
+        if hop.resolved && outer_v6 == backend.template.outer_v6 {
+            return Some((hop, true));
+        }
+    }
+    Some((snapshot.hops.get(backend.hop.0 as usize)?, false))
+}
+
+/// Fills in what depends on the packet. `packet` starts at the outer IP header.
+#[inline]
+fn patch(packet: &mut [u8], template: &Template, class: u8, hash: FlowHash) {
+    let total = packet.len() as u16;
+    if template.outer_v6 {
+        patch_ipv6(packet, class, hash, total - 40);
+    } else {
+        // The template's sum holds the headers' own length; the payload's is what is missing.
+        let payload = u32::from(total - template.overhead());
+        let sum = template.partial_sum + payload + u32::from(class);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        packet[1] = class;
+        packet[2..4].copy_from_slice(&total.to_be_bytes());
+        packet[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    }
+    if let Tunnel::Gue { .. } = template.tunnel {
+        patch_gue(packet, template.outer_v6, hash);
+    }
+}
+
+#[inline]
+fn patch_ipv6(packet: &mut [u8], class: u8, hash: FlowHash, payload: u16) {
+    // RFC 6438: the flow label carries the entropy that routers spread tunnels by.
+    let label = hash.tag() & 0x000f_ffff;
+    let word = 6 << 28 | u32::from(class) << 20 | label;
+    packet[..4].copy_from_slice(&word.to_be_bytes());
+    packet[4..6].copy_from_slice(&payload.to_be_bytes());
+}
+
+/// Direct return on layer 3: the packet itself goes to the backend, which knows the service by the
+/// DSCP. IP and transport checksums follow the change (RFC 1624); ECN stays.
+fn l3dsr(packet: &mut [u8], parsed: &Parsed, address: Address, dscp: u8) {
+    let l4 = usize::from(parsed.l4 - parsed.l3);
+    let Some((header, transport)) = packet.split_at_mut_checked(l4) else {
+        return;
+    };
+    match address {
+        Address::V4(new) => {
+            let Some(ip) = view_mut::<Ipv4Header>(header) else {
+                return;
+            };
+            let new = new.to_be_bytes();
+            update_transport(transport, parsed, &ip.destination, &new);
+            ip.set_destination(new.into());
+            ip.set_traffic_class(ip.traffic_class.with_dscp(dscp));
+        }
+        Address::V6(new) => {
+            let Some(ip) = view_mut::<Ipv6Header>(header) else {
+                return;
+            };
+            let new = new.to_be_bytes();
+            update_transport(transport, parsed, &ip.destination, &new);
+            ip.destination = new;
+            ip.set_traffic_class(ip.traffic_class().with_dscp(dscp));
+        }
+    }
+}
+
+/// Corrects the transport checksum for a changed destination address. Later fragments have none, and
+/// SCTP's does not cover addresses.
+fn update_transport(transport: &mut [u8], parsed: &Parsed, old: &[u8], new: &[u8]) {
+    if parsed.fragment.is_some_and(|f| !f.is_first()) {
+        return;
+    }
+    let at = match parsed.protocol {
+        IpProtocol::TCP => 16,
+        IpProtocol::UDP | IpProtocol::UDPLITE | IpProtocol::DCCP => 6,
+        _ => return,
+    };
+    let Some(field) = view_mut::<U16>(transport.get_mut(at..).unwrap_or_default()) else {
+        return;
+    };
+    let udp = parsed.protocol == IpProtocol::UDP;
+    // RFC 768: zero says that the sender computed none, and stays.
+    if udp && field.get() == 0 {
+        return;
+    }
+    let sum = checksum::update_bytes(field.get(), old, new);
+    field.set(if udp && sum == 0 { 0xffff } else { sum });
+}
+
+fn patch_gue(packet: &mut [u8], outer_v6: bool, hash: FlowHash) {
+    let ip_len = if outer_v6 { 40 } else { 20 };
+    let port = GUE_SOURCE_BASE | (hash.tag() as u16 & GUE_SOURCE_MASK);
+    let (ip, udp) = packet.split_at_mut(ip_len);
+    let len = udp.len() as u16;
+    udp[..2].copy_from_slice(&port.to_be_bytes());
+    udp[4..6].copy_from_slice(&len.to_be_bytes());
+    udp[6..8].fill(0);
+    if outer_v6 {
+        let address = |at: usize| {
+            let mut octets = [0; 16];
+            octets.copy_from_slice(&ip[at..at + 16]);
+            Ipv6Addr::from(octets)
+        };
+        let sum = pseudo_v6(address(8), address(24), IpProtocol::UDP, len.into()).bytes(udp);
+        udp[6..8].copy_from_slice(&sum.udp_checksum().to_be_bytes());
+    }
+}

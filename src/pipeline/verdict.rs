@@ -1,0 +1,19 @@
+//! What becomes of a packet: a closed list.
+
+pub use crate::table::counters::DropReason;
+use crate::table::snapshot::{HopIndex, PortIndex};
+
+/// The decision about one frame. The frame has already been rewritten for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it out of the port: it is on its way to a backend.
+    Forward(PortIndex),
+    /// Send it out of the port: the rail answered it in place.
+    Reply(PortIndex),
+    /// Keep it, unchanged, until the next hop's link address is known, and decide again then.
+    Hold(HopIndex),
+    /// Pass it to the host behind this port.
+    Host(PortIndex),
+    /// Free it and count the reason.
+    Drop(DropReason),
+}
