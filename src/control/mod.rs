@@ -1,1 +1,4 @@
 //! From desired state to the snapshot workers read, and everything else the control core does.
+
+pub mod compile;
+pub mod ids;

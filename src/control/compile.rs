@@ -1,0 +1,364 @@
+//! From the configuration to the snapshot workers read.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::pool::{Config, Encap, Name, Service as PoolService, State};
+use crate::table::HashKey;
+use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
+use crate::table::maglev::{Maglev, TooManyBackends};
+use crate::table::service::{ServiceIndex, ServiceKey, ServiceMap};
+use crate::table::snapshot::{
+    Backend, BackendState, Delivery, Hop, HopIndex, PortIndex, PortView, Prefix, Rates, Service,
+    Snapshot,
+};
+use crate::table::template::{LinkHeader, Template, Tunnel};
+
+use super::ids::{BackendIds, BackendName, NoFreeId};
+
+/// Answers which link address a next hop has, if it is known.
+pub trait LinkAddresses {
+    /// The link address of `address`.
+    fn mac(&self, address: IpAddr) -> Option<[u8; 6]>;
+}
+
+/// Why a valid configuration cannot become a snapshot.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CompileError {
+    /// All backend ids are taken.
+    #[error(transparent)]
+    NoFreeId(#[from] NoFreeId),
+    /// One service has more backends than a slot can name.
+    #[error("service \"{0}\" has {1}")]
+    TooManyBackends(Name, TooManyBackends),
+    /// A timeout that the connection table cannot express.
+    #[error(transparent)]
+    Timeout(#[from] TimeoutError),
+}
+
+/// Builds the Maglev table of a service over all its backends in name order. Backends that take no
+/// new connections have weight zero, so an index means the same backend whatever its state.
+pub fn maglev(config: &Config, service: &PoolService) -> Result<Maglev, CompileError> {
+    let weights: Vec<_> = by_name(service)
+        .into_iter()
+        .map(|b| {
+            let weight = if b.state == State::Up {
+                b.weight.get()
+            } else {
+                0
+            };
+            (b.name.as_str(), u32::from(weight))
+        })
+        .collect();
+    Maglev::build(config.pool.table_size, &config.pool.hash_key, &weights)
+        .map_err(|e| CompileError::TooManyBackends(service.name.clone(), e))
+}
+
+/// The backends of a service in byte order of their names: the order Maglev slots index.
+pub fn by_name(service: &PoolService) -> Vec<&crate::pool::Backend> {
+    let mut backends: Vec<_> = service.backends.iter().collect();
+    backends.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    backends
+}
+
+/// Compiles `config` into a snapshot. Services of `previous` whose table cannot have changed lend it
+/// to the new one.
+pub fn compile(
+    config: &Config,
+    macs: &[[u8; 6]],
+    ids: &mut BackendIds,
+    neighbors: &impl LinkAddresses,
+    previous: Option<&Snapshot>,
+    tables: &mut TableCache,
+) -> Result<Snapshot, CompileError> {
+    ids.assign(&config.pool)?;
+    let mut hops = Hops::new(config, macs, neighbors);
+    let mut backends = vec![None; ids.places()];
+    let mut services = Vec::with_capacity(config.pool.services.len());
+    for (index, service) in config.pool.services.iter().enumerate() {
+        let index = ServiceIndex(index as u16);
+        let mut names = Vec::with_capacity(service.backends.len());
+        for backend in by_name(service) {
+            let name = BackendName {
+                service: service.name.clone(),
+                backend: backend.name.clone(),
+            };
+            let id = ids.get(&name).ok_or(NoFreeId)?;
+            backends[id.index()] = hops.backend(config, index, service, backend);
+            names.push(id);
+        }
+        services.push(Service {
+            name: service.name.as_str().into(),
+            maglev: tables.get(config, service)?,
+            backends: names.into(),
+            source_affinity: service.affinity == crate::pool::Affinity::Source,
+        });
+    }
+    tables.retain(&config.pool.services);
+    let keys: Vec<_> = config.pool.services.iter().map(service_key).collect();
+    let gateways = hops.live_gateways(config);
+    Ok(Snapshot {
+        generation: previous.map_or(1, |p| p.generation + 1),
+        hash_key: config.pool.hash_key,
+        ports: port_views(config, macs, &gateways),
+        local: local_addresses(config),
+        accept: config
+            .tunnel_accept()
+            .iter()
+            .map(|p| Prefix {
+                network: p.address(),
+                len: p.prefix_len(),
+            })
+            .collect(),
+        map: ServiceMap::new(&keys),
+        services: services.into(),
+        backends: backends.into(),
+        hops: hops.list.into(),
+        timeouts: timeouts(config)?,
+        rates: Rates {
+            new_pins_per_second: config.limits.new_pins_per_second,
+            icmp_per_second: config.limits.icmp_per_second,
+        },
+    })
+}
+
+/// Maglev tables by what they were built from, so that a change to one service rebuilds one table.
+#[derive(Debug, Default)]
+pub struct TableCache {
+    entries: Vec<CachedTable>,
+}
+
+#[derive(Debug)]
+struct CachedTable {
+    service: Name,
+    hash_key: HashKey,
+    size: crate::table::maglev::TableSize,
+    weights: Vec<(Name, u16)>,
+    maglev: Arc<Maglev>,
+}
+
+impl TableCache {
+    fn get(&mut self, config: &Config, service: &PoolService) -> Result<Arc<Maglev>, CompileError> {
+        let weights: Vec<_> = by_name(service)
+            .into_iter()
+            .map(|b| {
+                let weight = if b.state == State::Up {
+                    b.weight.get()
+                } else {
+                    0
+                };
+                (b.name.clone(), weight)
+            })
+            .collect();
+        let found = self.entries.iter().position(|e| e.service == service.name);
+        if let Some(at) = found {
+            let entry = &self.entries[at];
+            let same = entry.hash_key == config.pool.hash_key
+                && entry.size == config.pool.table_size
+                && entry.weights == weights;
+            if same {
+                return Ok(Arc::clone(&entry.maglev));
+            }
+            self.entries.swap_remove(at);
+        }
+        let maglev = Arc::new(maglev(config, service)?);
+        self.entries.push(CachedTable {
+            service: service.name.clone(),
+            hash_key: config.pool.hash_key,
+            size: config.pool.table_size,
+            weights,
+            maglev: Arc::clone(&maglev),
+        });
+        Ok(maglev)
+    }
+
+    fn retain(&mut self, services: &[PoolService]) {
+        self.entries
+            .retain(|e| services.iter().any(|s| s.name == e.service));
+    }
+}
+
+fn service_key(service: &PoolService) -> ServiceKey {
+    ServiceKey {
+        vip: service.vip.address(),
+        prefix: service.vip.prefix_len(),
+        protocol: service.protocol.number(),
+        ports: service.ports.bounds(),
+    }
+}
+
+fn timeouts(config: &Config) -> Result<Timeouts, CompileError> {
+    let t = &config.timeouts;
+    Ok(Timeouts::new(&TimeoutSettings {
+        tcp: t.tcp,
+        udp: t.udp,
+        closing: t.closing,
+        embryonic: t.embryonic,
+        min_idle: t.min_idle,
+    })?)
+}
+
+fn port_views(config: &Config, macs: &[[u8; 6]], gateways: &[Option<HopIndex>]) -> Box<[PortView]> {
+    config
+        .ports
+        .iter()
+        .zip(macs)
+        .zip(gateways)
+        .map(|((port, &mac), &gateway)| PortView {
+            mac,
+            vlan: port.vlan.map(|v| v.get()),
+            mtu: port.mtu.get(),
+            gateway,
+        })
+        .collect()
+}
+
+fn local_addresses(config: &Config) -> Box<[(crate::table::service::Address, PortIndex)]> {
+    let ports = config.ports.iter().enumerate();
+    ports
+        .flat_map(|(i, port)| {
+            port.addresses
+                .iter()
+                .map(move |a| (a.address().into(), PortIndex(i as u8)))
+        })
+        .collect()
+}
+
+/// The next hops of one snapshot, found while its backends are compiled.
+struct Hops<'a, L> {
+    config: &'a Config,
+    macs: &'a [[u8; 6]],
+    neighbors: &'a L,
+    list: Vec<Hop>,
+}
+
+impl<'a, L: LinkAddresses> Hops<'a, L> {
+    fn new(config: &'a Config, macs: &'a [[u8; 6]], neighbors: &'a L) -> Self {
+        Hops {
+            config,
+            macs,
+            neighbors,
+            list: Vec::new(),
+        }
+    }
+
+    fn hop(&mut self, address: IpAddr, port: usize) -> HopIndex {
+        let index = PortIndex(port as u8);
+        if let Some(at) = self
+            .list
+            .iter()
+            .position(|h| h.address == address && h.port == index)
+        {
+            return HopIndex(at as u32);
+        }
+        let mac = self.neighbors.mac(address);
+        self.list.push(Hop {
+            address,
+            port: index,
+            link: LinkHeader {
+                destination: mac.unwrap_or_default(),
+                source: self.macs.get(port).copied().unwrap_or_default(),
+                vlan: self
+                    .config
+                    .ports
+                    .get(port)
+                    .and_then(|p| p.vlan)
+                    .map(|v| v.get()),
+            },
+            resolved: mac.is_some(),
+        });
+        HopIndex(self.list.len() as u32 - 1)
+    }
+
+    /// The way to `address`: on the link of a port, else the first live gateway of its family, else
+    /// the first gateway at all.
+    fn way(&mut self, address: IpAddr) -> Option<(HopIndex, bool)> {
+        if let Some((port, _)) = self.config.port_on_link(address) {
+            return Some((self.hop(address, port), false));
+        }
+        let all: Vec<_> = gateways(self.config)
+            .filter(|(_, g)| g.is_ipv4() == address.is_ipv4())
+            .collect();
+        let live = all.iter().find(|(_, g)| self.neighbors.mac(*g).is_some());
+        let &(port, gateway) = live.or(all.first())?;
+        Some((self.hop(gateway, port), true))
+    }
+
+    fn live_gateways(&mut self, config: &Config) -> Vec<Option<HopIndex>> {
+        let all: Vec<_> = gateways(config).collect();
+        (0..config.ports.len())
+            .map(|port| {
+                let live = all
+                    .iter()
+                    .find(|(p, g)| *p == port && self.neighbors.mac(*g).is_some());
+                live.map(|&(port, gateway)| self.hop(gateway, port))
+            })
+            .collect()
+    }
+
+    fn backend(
+        &mut self,
+        config: &Config,
+        index: ServiceIndex,
+        service: &PoolService,
+        backend: &crate::pool::Backend,
+    ) -> Option<Backend> {
+        let (hop, via_gateway) = self.way(backend.address)?;
+        let way = &self.list[hop.0 as usize];
+        let port = config.ports.get(usize::from(way.port.0))?;
+        let v6_inside = !service.vip.is_ipv4();
+        let source = tunnel_source(config, port, backend.address.is_ipv6());
+        let tunnel = |tunnel| {
+            let source = source?;
+            let template = Template::new(way.link, source, backend.address, tunnel, v6_inside)?;
+            Some((Delivery::Tunnel, template))
+        };
+        let (delivery, template) = match service.encap {
+            Encap::Gre { key } => tunnel(Tunnel::Gre { key })?,
+            Encap::Ipip => tunnel(Tunnel::Ipip)?,
+            Encap::Gue { port } => tunnel(Tunnel::Gue { port: port.get() })?,
+            Encap::L3dsr { dscp } => (
+                Delivery::L3dsr {
+                    address: backend.address.into(),
+                    dscp: dscp.get(),
+                },
+                Template::link_only(way.link, v6_inside),
+            ),
+            Encap::L2dsr => (Delivery::L2dsr, Template::link_only(way.link, v6_inside)),
+        };
+        Some(Backend {
+            service: index,
+            state: match backend.state {
+                State::Up => BackendState::Up,
+                State::Drain => BackendState::Drain,
+                State::Down => BackendState::Down,
+            },
+            hop,
+            via_gateway,
+            mtu: backend
+                .mtu
+                .map_or(port.mtu.get(), |m| m.get().min(port.mtu.get())),
+            delivery,
+            template,
+        })
+    }
+}
+
+/// Every gateway with the port it is behind, in configuration order.
+pub fn gateways(config: &Config) -> impl Iterator<Item = (usize, IpAddr)> + '_ {
+    let ports = config.ports.iter().enumerate();
+    ports.flat_map(|(i, port)| port.gateways.iter().map(move |g| (i, *g)))
+}
+
+/// The outer source: the configured one, else the leaving port's first address of the family.
+fn tunnel_source(config: &Config, port: &crate::pool::Port, v6: bool) -> Option<IpAddr> {
+    let configured = if v6 {
+        config.tunnel.source6.map(IpAddr::from)
+    } else {
+        config.tunnel.source.map(IpAddr::from)
+    };
+    configured.or_else(|| {
+        let mut own = port.addresses.iter().map(|a| a.address());
+        own.find(|a| a.is_ipv6() == v6)
+    })
+}

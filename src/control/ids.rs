@@ -1,0 +1,114 @@
+//! Rail-wide backend ids: who has which, and when a used one may be given out again.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::pool::{Name, Pool};
+use crate::table::{BackendId, IdSet};
+
+/// Which backend of which service an id names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendName {
+    /// The service.
+    pub service: Name,
+    /// The backend within it.
+    pub backend: Name,
+}
+
+/// The ids of a rail. An id names one backend of one service for as long as either the pool or any
+/// connection table knows it, so a pin can never reach a stranger that inherited the number.
+#[derive(Debug, Default)]
+pub struct BackendIds {
+    names: HashMap<BackendName, BackendId>,
+    retired: BTreeSet<BackendId>,
+    free: BTreeSet<BackendId>,
+    highest: u32,
+}
+
+/// More backends alive or still pinned than ids exist.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("no backend id is free: {} are in use or still pinned by connections", BackendId::MAX.get())]
+pub struct NoFreeId;
+
+impl BackendIds {
+    /// Gives every backend of the pool an id and retires the ids of those that left it. On an error
+    /// nothing has changed.
+    pub fn assign(&mut self, pool: &Pool) -> Result<(), NoFreeId> {
+        let wanted: Vec<_> = pool
+            .services
+            .iter()
+            .flat_map(|s| {
+                s.backends.iter().map(|b| BackendName {
+                    service: s.name.clone(),
+                    backend: b.name.clone(),
+                })
+            })
+            .collect();
+        let fresh = wanted
+            .iter()
+            .filter(|n| !self.names.contains_key(n))
+            .count();
+        let available = self.free.len() + (BackendId::MAX.get() - self.highest) as usize;
+        if fresh > available {
+            return Err(NoFreeId);
+        }
+        for name in &wanted {
+            if !self.names.contains_key(name) {
+                let id = self.take().ok_or(NoFreeId)?;
+                self.names.insert(name.clone(), id);
+            }
+        }
+        let wanted: std::collections::HashSet<_> = wanted.into_iter().collect();
+        self.names.retain(|name, id| {
+            let kept = wanted.contains(name);
+            if !kept {
+                self.retired.insert(*id);
+            }
+            kept
+        });
+        Ok(())
+    }
+
+    /// The id of a backend.
+    pub fn get(&self, name: &BackendName) -> Option<BackendId> {
+        self.names.get(name).copied()
+    }
+
+    /// Every backend that has an id now.
+    pub fn iter(&self) -> impl Iterator<Item = (&BackendName, BackendId)> {
+        self.names.iter().map(|(name, id)| (name, *id))
+    }
+
+    /// The backend an id names now.
+    pub fn name(&self, id: BackendId) -> Option<&BackendName> {
+        self.names.iter().find(|(_, i)| **i == id).map(|(n, _)| n)
+    }
+
+    /// Ids whose backend is gone and that some table may still name.
+    pub fn retired(&self) -> impl Iterator<Item = BackendId> {
+        self.retired.iter().copied()
+    }
+
+    /// Frees the retired ids that a scan of all connection tables did not find. The scan must have
+    /// begun after every worker left the last snapshot that knew the ids.
+    pub fn reclaim(&mut self, still_named: &IdSet) {
+        let (kept, freed) = std::mem::take(&mut self.retired)
+            .into_iter()
+            .partition::<BTreeSet<_>, _>(|id| still_named.contains(*id));
+        self.retired = kept;
+        self.free.extend(freed);
+    }
+
+    /// One more than the largest id ever given out: the length of an array indexed by id.
+    pub fn places(&self) -> usize {
+        self.highest as usize + 1
+    }
+
+    fn take(&mut self) -> Option<BackendId> {
+        if let Some(id) = self.free.pop_first() {
+            return Some(id);
+        }
+        let id = BackendId::new(self.highest + 1).ok()?;
+        self.highest += 1;
+        Some(id)
+    }
+}
