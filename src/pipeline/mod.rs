@@ -103,6 +103,11 @@ impl Pipeline {
         &self.counters
     }
 
+    /// The time of the last [`Pipeline::advance`].
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
     /// First stage: parse, hash, prefetch. Changes no frame.
     pub fn front<F: Frame>(
         &mut self,
@@ -241,9 +246,8 @@ impl Pipeline {
     #[inline]
     fn count(&self, verdict: Verdict) {
         match verdict {
-            Verdict::Forward(_) => {}
+            Verdict::Forward(_) | Verdict::Hold(_) => {}
             Verdict::Reply(_) => self.counters.replies.add(1),
-            Verdict::Hold(_) => self.counters.held_total.add(1),
             Verdict::Host(_) => self.counters.to_host.add(1),
             Verdict::Drop(reason) => self.counters.count_drop(reason),
         }

@@ -200,6 +200,12 @@ impl Counters {
         self.backends.get(backend.get() as usize)
     }
 
+    /// Notes how many frames are held now.
+    #[inline]
+    pub fn set_held(&self, n: usize) {
+        self.held.0.store(n as u64, Relaxed);
+    }
+
     /// Counts a received burst of `n` packets in the histogram.
     #[inline]
     pub fn burst(&self, n: usize) {

@@ -1,0 +1,134 @@
+//! One worker's share of a port: a queue pair, the burst in flight, and what waits to be sent.
+
+use dpdk::{Burst, Mbuf, RxQueue, TxQueue};
+
+use crate::pipeline::Stage;
+use crate::pipeline::frame::Frame;
+use crate::table::counters::{Counters, DropReason};
+
+impl Frame for Mbuf {
+    #[inline]
+    fn data(&self) -> &[u8] {
+        Mbuf::data(self)
+    }
+
+    #[inline]
+    fn data_mut(&mut self) -> &mut [u8] {
+        Mbuf::data_mut(self)
+    }
+
+    #[inline]
+    fn prepend(&mut self, n: usize) -> bool {
+        Mbuf::prepend(self, n).is_some()
+    }
+
+    #[inline]
+    fn trim_front(&mut self, n: usize) -> bool {
+        Mbuf::trim_front(self, n)
+    }
+
+    #[inline]
+    fn truncate(&mut self, len: usize) {
+        Mbuf::truncate(self, len);
+    }
+}
+
+/// A burst between its two stages.
+#[derive(Default)]
+pub struct InFlight {
+    /// The frames.
+    pub burst: Burst,
+    /// What the front stage found out about them.
+    pub stage: Stage,
+}
+
+/// Where a worker receives: its receive queue of a port, if it has one, with the burst being received
+/// and the one before it, in turns.
+pub struct Input {
+    rx: Option<RxQueue>,
+    flights: [InFlight; 2],
+    turn: usize,
+}
+
+impl Input {
+    /// The input over a receive queue. A port with fewer queues than there are workers gives some of
+    /// them none.
+    pub fn new(rx: Option<RxQueue>) -> Self {
+        Input {
+            rx,
+            flights: Default::default(),
+            turn: 0,
+        }
+    }
+
+    /// Receives a burst and makes it the newest. Its flight is empty before, as every burst is finished
+    /// one call after it came.
+    #[inline]
+    pub fn receive(&mut self) -> &mut InFlight {
+        self.turn ^= 1;
+        let flight = &mut self.flights[self.turn];
+        if let Some(rx) = &mut self.rx {
+            rx.burst(&mut flight.burst);
+        }
+        flight
+    }
+
+    /// Receives nothing more: for a worker that ends. Returns the queue.
+    pub fn close(&mut self) -> Option<RxQueue> {
+        self.rx.take()
+    }
+
+    /// The burst received before the newest one.
+    #[inline]
+    pub fn previous(&mut self) -> &mut InFlight {
+        &mut self.flights[self.turn ^ 1]
+    }
+
+    /// Nothing is between the stages.
+    pub fn is_settled(&self) -> bool {
+        self.flights.iter().all(|f| f.burst.is_empty())
+    }
+}
+
+/// Where a worker sends: its transmit queue of a port and what waits for it.
+pub struct Output {
+    tx: TxQueue,
+    out: Burst,
+}
+
+impl Output {
+    /// The output over a transmit queue.
+    pub fn new(tx: TxQueue) -> Self {
+        Output {
+            tx,
+            out: Burst::new(),
+        }
+    }
+
+    /// Queues a frame for sending; sends when a burst is full.
+    #[inline]
+    pub fn send(&mut self, mbuf: Mbuf, counters: &Counters) {
+        if let Err(mbuf) = self.out.push(mbuf) {
+            self.flush(counters);
+            // After a flush there is room, so nothing is lost here.
+            let _ = self.out.push(mbuf);
+        }
+    }
+
+    /// Sends what is queued. What the port does not take is dropped and counted.
+    #[inline]
+    pub fn flush(&mut self, counters: &Counters) {
+        if self.out.is_empty() {
+            return;
+        }
+        let bytes: usize = self.out.iter().map(Mbuf::len).sum();
+        let sent = self.tx.send(&mut self.out);
+        let left: usize = self.out.iter().map(Mbuf::len).sum();
+        counters.tx.packets.add(sent as u64);
+        counters.tx.bytes.add((bytes - left) as u64);
+        for _ in 0..self.out.len() {
+            counters.count_drop(DropReason::TxFull);
+        }
+        self.out.clear();
+    }
+}
