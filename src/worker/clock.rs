@@ -50,7 +50,7 @@ impl TscClock {
     /// The time now.
     #[inline]
     pub fn now(&self) -> Nanos {
-        self.at(dpdk::tsc())
+        self.at(dpdk::thread::tsc())
     }
 
     #[inline]

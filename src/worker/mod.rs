@@ -1,9 +1,11 @@
 //! The run-to-completion loop: one pinned worker per core, one queue pair of every port each.
 
 mod clock;
+pub mod crew;
 mod hold;
 mod idle;
 mod port;
+pub mod ports;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,10 +81,10 @@ pub struct Worker {
 impl Worker {
     /// Works until `stop` is set, then finishes what has been received.
     pub fn run(&mut self, stop: &AtomicBool) {
-        let mut last = dpdk::tsc();
+        let mut last = dpdk::thread::tsc();
         while !stop.load(Ordering::Relaxed) {
             let received = self.round();
-            let now = dpdk::tsc();
+            let now = dpdk::thread::tsc();
             self.account(received, now.wrapping_sub(last));
             last = now;
             if let Some(sleep) = self.idle.after(received) {
@@ -217,13 +219,7 @@ struct Dispatch<'a> {
 
 impl Dispatch<'_> {
     #[inline]
-    fn deliver(
-        &mut self,
-        mbuf: Mbuf,
-        verdict: Verdict,
-        ingress: PortIndex,
-        now: Nanos,
-    ) {
+    fn deliver(&mut self, mbuf: Mbuf, verdict: Verdict, ingress: PortIndex, now: Nanos) {
         match verdict {
             Verdict::Forward(port) | Verdict::Reply(port) => {
                 if let Some(output) = self.outputs.get_mut(usize::from(port.0)) {
