@@ -1,3 +1,7 @@
 //! The `rail` binary: wiring only.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rustyrail::cli::run()
+}

@@ -1,1 +1,49 @@
 //! The verbs of `rail`, one file each.
+//!
+//! A verb is a variant of [`Command`] that holds the verb's own `clap::Args`, and a function
+//! `run(&args) -> ExitCode` beside them. Results go to standard output, everything about what went
+//! wrong to standard error.
+
+pub mod check;
+pub mod diagnostics;
+pub mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code: done, or nothing wrong.
+pub const OK: u8 = 0;
+/// Exit code: the verb failed, or what it looked at is wrong.
+pub const ERROR: u8 = 1;
+/// Exit code: the command line makes no sense; `clap` exits with this too.
+pub const USAGE: u8 = 2;
+
+/// The command line of `rail`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rail",
+    version,
+    about = "A layer-4 load balancer",
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a configuration file
+    Check(check::Args),
+}
+
+/// Reads the command line and does what it says. Ends the process with [`USAGE`] if that makes no
+/// sense, and after `--help` and `--version`.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+    }
+}

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::{Draft, Encap, Item, Limits, Name, Place, Ports, Protocol, Service, Violation};
+use crate::pool::{
+    Draft, Encap, Ingress, Item, Limits, Name, Place, Ports, Protocol, Service, Violation,
+};
 
 /// The most backends of one service: an index into a Maglev table has 16 bits, and one value of
 /// them means "no backend".
@@ -33,7 +35,7 @@ pub fn pool(draft: &Draft) -> Vec<Violation> {
             found.push(no_branch(&peer.name, Place::new(Item::Peer(index), "name")));
         }
     }
-    if draft.peers.is_empty() && draft.ingress == super::Ingress::Mirror {
+    if draft.peers.is_empty() && draft.ingress == Ingress::Mirror {
         let at = Place::new(Item::Pool, "ingress");
         found.push(
             Violation::warning(

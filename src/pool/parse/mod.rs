@@ -1,0 +1,240 @@
+//! From a configuration file to a [`Config`], with every error found on the way.
+
+mod duration;
+mod eal;
+mod fields;
+pub mod keys;
+mod node;
+mod pool;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+use self::reader::{Finding, Reader};
+use super::diagnostic::Lines;
+use super::{Config, Diagnostic, Environment, Pool, Severity, check};
+
+/// What [`parse`] answers: a configuration with warnings, or errors and warnings, both in the order
+/// in which they stand in the file.
+pub type Parsed = Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>>;
+
+/// The largest file read, in bytes: several times what the largest pool takes.
+const MAX_FILE: u64 = 64 << 20;
+
+/// Reads and parses the configuration file of a rail on this machine.
+///
+/// # Errors
+/// Everything that is wrong with it; a file that cannot be read is one error.
+pub fn load(path: &Path) -> Parsed {
+    load_for(path, &Environment::this_machine())
+}
+
+/// Reads and parses the configuration file of a rail on some machine.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for(path: &Path, environment: &Environment) -> Parsed {
+    let name = path.display().to_string();
+    let bytes = read(path).map_err(|(message, help)| vec![unreadable(&name, message, help)])?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(text, &name, environment),
+        Err(error) => Err(vec![not_text(&name, &bytes, error.valid_up_to())]),
+    }
+}
+
+/// Parses the text of a configuration file. `file_name` is how messages call it.
+///
+/// # Errors
+/// Every error, not only the first. When the text is not even TOML, complaints of what is missing
+/// and of what contradicts something else are left for the next time, since what the broken lines
+/// meant to say is not known; likewise warnings, while a value is bad.
+pub fn parse(text: &str, file_name: &str, environment: &Environment) -> Parsed {
+    let mut reader = Reader::default();
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    let config = read_document(
+        &mut reader,
+        document.get_ref(),
+        environment,
+        syntax.is_empty(),
+    );
+
+    let lines = Lines::new(text);
+    if !syntax.is_empty() {
+        keep_syntax_errors(&mut reader, &syntax, &lines);
+    }
+    let diagnostics = diagnostics(reader.findings, text, file_name, &lines);
+    let refused = diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error);
+    match config {
+        Some(config) if !refused => Ok((config, diagnostics)),
+        _ => Err(diagnostics),
+    }
+}
+
+/// Reads all tables, then holds them against the rules. `whole` tells that the text was TOML.
+fn read_document(
+    reader: &mut Reader,
+    root: &DeTable<'_>,
+    environment: &Environment,
+    whole: bool,
+) -> Option<Config> {
+    reader.report_unknown_tables(root);
+    let node = node::node(reader, root);
+    let dpdk = node::dpdk(reader, root);
+    let (ports, ports_complete) = node::ports(reader, root);
+    let neighbors = node::neighbors(reader, root);
+    let tunnel = node::tunnel(reader, root, &ports);
+    let timeouts = node::timeouts(reader, root);
+    let limits = node::limits(reader, root);
+    let draft = pool::pool(reader, root);
+    if !whole {
+        return None;
+    }
+    let values_are_good = reader.errors() == 0;
+    let mut violations = check::pool(&draft);
+    violations.extend(check::rail(&check::Rail {
+        node: node.as_ref(),
+        ports: &ports,
+        ports_complete,
+        neighbors: &neighbors,
+        tunnel: &tunnel,
+        timeouts: &timeouts,
+        limits: &limits,
+        pool: &draft,
+        environment,
+    }));
+    for violation in violations {
+        if values_are_good || violation.severity == Severity::Error {
+            reader.violation(violation);
+        }
+    }
+    // A pool that breaks a rule has been reported just now.
+    let pool = Pool::new(draft).ok()?;
+    Some(Config {
+        node: node?,
+        dpdk,
+        ports,
+        neighbors,
+        tunnel,
+        timeouts,
+        limits,
+        pool,
+    })
+}
+
+/// Adds the first syntax error of every line, and takes away what only follows from one.
+fn keep_syntax_errors(reader: &mut Reader, syntax: &[toml::de::Error], lines: &Lines<'_>) {
+    let mut broken = BTreeMap::new();
+    for error in syntax {
+        let line = lines.locate(&error.span().unwrap_or(0..0)).line;
+        broken.entry(line).or_insert(error);
+    }
+    reader.findings.retain(|finding| {
+        !finding.structural && !broken.contains_key(&lines.locate(&finding.span).line)
+    });
+    reader
+        .findings
+        .extend(broken.into_values().map(syntax_error));
+}
+
+fn syntax_error(error: &toml::de::Error) -> Finding {
+    let finding = Finding::error(
+        error.span().unwrap_or(0..0),
+        format!("not TOML: {}", error.message()),
+    );
+    if error.message().starts_with("duplicate key") {
+        return finding.help("keep one of the two");
+    }
+    finding.help("see https://toml.io for how values, keys and tables are written")
+}
+
+/// Gives every finding its place, and puts them in the order of the file.
+fn diagnostics(
+    findings: Vec<Finding>,
+    text: &str,
+    file_name: &str,
+    lines: &Lines<'_>,
+) -> Vec<Diagnostic> {
+    let (file, source): (Arc<str>, Arc<str>) = (file_name.into(), text.into());
+    let mut diagnostics: Vec<_> = findings
+        .into_iter()
+        .map(|finding| Diagnostic {
+            severity: finding.severity,
+            file: file.clone(),
+            location: Some(lines.locate(&finding.span)),
+            message: finding.message,
+            help: finding.help,
+            also: finding
+                .also
+                .map(|(span, label)| (lines.locate(&span), label)),
+            source: Some(source.clone()),
+        })
+        .collect();
+    diagnostics.sort_by_key(|diagnostic| {
+        let span = diagnostic
+            .location
+            .as_ref()
+            .map(|location| location.span.start);
+        (span, diagnostic.severity)
+    });
+    diagnostics
+}
+
+/// The bytes of a file, or what is wrong and the way out.
+fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {
+    let failed = |error: io::Error| {
+        let help = match error.kind() {
+            io::ErrorKind::NotFound => "name an existing file",
+            io::ErrorKind::PermissionDenied => "make it readable for this user",
+            io::ErrorKind::IsADirectory => "name the file in it",
+            _ => "name a readable file",
+        };
+        // The number of the error says nothing that its text does not.
+        let text = error.to_string();
+        let text = text.split(" (os error").next().unwrap_or_default();
+        (format!("cannot be read: {text}"), help.to_owned())
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let message = format!("is larger than {} MiB", MAX_FILE >> 20);
+        return Err((message, "name a configuration file".to_owned()));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(name: &str, message: String, help: String) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        file: name.into(),
+        location: None,
+        message,
+        help: Some(help),
+        also: None,
+        source: None,
+    }
+}
+
+/// The error that the byte at `good` does not begin a character.
+fn not_text(name: &str, bytes: &[u8], good: usize) -> Diagnostic {
+    let before = String::from_utf8_lossy(&bytes[..good]);
+    let byte = bytes.get(good).copied().unwrap_or_default();
+    Diagnostic {
+        location: Some(Lines::new(&before).locate(&(good..good))),
+        ..unreadable(
+            name,
+            format!("the byte 0x{byte:02x} is not UTF-8 text"),
+            "save the file as UTF-8".to_owned(),
+        )
+    }
+}
