@@ -92,6 +92,33 @@ pub fn tuple3_hash_v6(
     hash_v6(key, protocol, source, destination, last)
 }
 
+/// Hash that names an IPv4 datagram among its fragments: the 3-tuple, then the identification.
+pub fn fragment_hash_v4(
+    key: &HashKey,
+    protocol: u8,
+    source: [u8; 4],
+    destination: [u8; 4],
+    identification: u16,
+) -> FlowHash {
+    let mut blocks = FlowBlocks::addresses(protocol, source, destination);
+    blocks.last |= u64::from(identification.swap_bytes()) << 8;
+    blocks.last |= 11 << LENGTH_SHIFT;
+    blocks.hash(key)
+}
+
+/// Hash that names an IPv6 datagram among its fragments: 44 (the fragment header), source,
+/// destination, identification. The protocol is not part of the name: RFC 8200, section 4.5.
+pub fn fragment_hash_v6(
+    key: &HashKey,
+    source: [u8; 16],
+    destination: [u8; 16],
+    identification: u32,
+) -> FlowHash {
+    // The identification's four bytes stand where the ports stand in a flow.
+    let (high, low) = ((identification >> 16) as u16, identification as u16);
+    flow_hash_v6(key, IPV6_FRAGMENT, source, destination, high, low)
+}
+
 /// An IPv4 tuple as the two blocks SipHash reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowBlocks {
@@ -177,6 +204,9 @@ pub fn flow_hash_v4_burst(key: &HashKey, burst: &FlowBurst, out: &mut [FlowHash;
         *out = FlowHash(sip13_two_blocks(k0, k1, first, last));
     }
 }
+
+/// The protocol number of IPv6's fragment header, which all fragments share.
+const IPV6_FRAGMENT: u8 = 44;
 
 /// Where SipHash's last block carries the input's length in bytes, modulo 256.
 const LENGTH_SHIFT: u32 = 56;
@@ -301,6 +331,12 @@ mod tests {
                 reference(key, &[&[protocol], &source, &destination, &ports]));
             prop_assert_eq!(tuple3_hash_v6(&own, protocol, source, destination),
                 reference(key, &[&[protocol], &source, &destination]));
+            let id = [sport.to_be_bytes(), dport.to_be_bytes()].concat();
+            prop_assert_eq!(fragment_hash_v4(&own, protocol, s4, d4, sport),
+                reference(key, &[&[protocol], &s4, &d4, &id[..2]]));
+            let id_v6 = u32::from(sport) << 16 | u32::from(dport);
+            prop_assert_eq!(fragment_hash_v6(&own, source, destination, id_v6),
+                reference(key, &[&[44], &source, &destination, &id]));
         }
 
         #[test]

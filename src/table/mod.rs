@@ -6,6 +6,7 @@
 //! | [`counters`] | what a worker counts, and the closed list of drop reasons | its worker |
 //! | [`hash`] | the pool's hash key and the flow hash every lookup starts from | nobody |
 //! | [`conn`] | flow to backend, for the flows seen: one table per worker | its worker |
+//! | [`fragment`] | datagram to backend, while its fragments arrive: one table per rail | every worker |
 //! | [`limiter`] | a token bucket | its owner |
 //! | [`maglev`] | slot to backend, rebuilt whole when a service changes | control |
 //! | [`service`] | which service a packet is for | control |
@@ -15,6 +16,7 @@
 
 pub mod conn;
 pub mod counters;
+pub mod fragment;
 pub mod hash;
 mod key;
 pub mod limiter;
