@@ -9,6 +9,7 @@
 //! | [`fragment`] | datagram to backend, while its fragments arrive: one table per rail | every worker |
 //! | [`limiter`] | a token bucket | its owner |
 //! | [`maglev`] | slot to backend, rebuilt whole when a service changes | control |
+//! | [`neighbor`] | next hop to MAC address, and when to ask for it | control |
 //! | [`service`] | which service a packet is for | control |
 //! | [`snapshot`] | everything above that workers share, at one moment | control |
 //! | [`template`] | the headers in front of a packet to one backend | control |
@@ -21,6 +22,7 @@ pub mod hash;
 mod key;
 pub mod limiter;
 pub mod maglev;
+pub mod neighbor;
 mod populate;
 mod prime;
 pub mod publish;
