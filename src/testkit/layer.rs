@@ -5,12 +5,13 @@ use zerocopy::network_endian::{U16, U32};
 
 use crate::wire::arp::ArpPacket;
 use crate::wire::checksum::{self, Sum};
+use crate::wire::fragment::FragmentHeader;
 use crate::wire::gre::GreHeader;
 use crate::wire::gue::GueHeader;
 use crate::wire::icmpv4::Icmpv4Header;
 use crate::wire::icmpv6::Icmpv6Header;
 use crate::wire::ipv4::Ipv4Header;
-use crate::wire::ipv6::{FragmentHeader, Ipv6Header};
+use crate::wire::ipv6::Ipv6Header;
 use crate::wire::tcp::TcpHeader;
 use crate::wire::udp::UdpHeader;
 use crate::wire::vlan::VlanHeader;

@@ -140,3 +140,76 @@ impl ArpPacket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
+    const RAIL: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x10]);
+
+    fn request() -> [u8; 28] {
+        let asker = Ipv4Addr::new(192, 0, 2, 1);
+        let packet = ArpPacket::request(ASKER, asker, Ipv4Addr::new(192, 0, 2, 10));
+        zerocopy::transmute!(packet)
+    }
+
+    #[test]
+    fn request_is_the_bytes_of_rfc_826() {
+        let expected = [
+            0, 1, 8, 0, 6, 4, 0, 1, // Ethernet, IPv4, lengths, request
+            2, 0, 0, 0, 0, 0xfe, 192, 0, 2, 1, // sender
+            0, 0, 0, 0, 0, 0, 192, 0, 2, 10, // target
+        ];
+        assert_eq!(request(), expected);
+    }
+
+    #[test]
+    fn reply_answers_who_asked() {
+        let asked = Arp::parse(&request()).expect("a request");
+        assert_eq!(asked.operation, ArpOperation::Request);
+        let reply: [u8; 28] = zerocopy::transmute!(asked.reply(RAIL));
+        let answer = Arp::parse(&reply).expect("a reply");
+        assert_eq!(answer.operation, ArpOperation::Reply);
+        assert_eq!(
+            (answer.sender_mac, answer.sender_ip),
+            (RAIL, asked.target_ip)
+        );
+        assert_eq!(
+            (answer.target_mac, answer.target_ip),
+            (ASKER, asked.sender_ip)
+        );
+    }
+
+    #[test]
+    fn every_lie_has_its_error() {
+        for (at, byte, error) in [
+            (1, 6, ArpError::BadType),
+            (2, 0x86, ArpError::BadType),
+            (4, 8, ArpError::BadLength),
+            (5, 16, ArpError::BadLength),
+            (7, 3, ArpError::BadOperation),
+            (8, 0x33, ArpError::BadSender),
+        ] {
+            let mut packet = request();
+            packet[at] = byte;
+            assert_eq!(Arp::parse(&packet), Err(error), "byte {at}");
+        }
+        for len in 0..ArpPacket::LEN {
+            assert_eq!(Arp::parse(&request()[..len]), Err(ArpError::Truncated));
+        }
+    }
+
+    #[test]
+    fn probes_and_announcements() {
+        let of = |sender: [u8; 4], target: [u8; 4]| {
+            let bytes: [u8; 28] =
+                zerocopy::transmute!(ArpPacket::request(ASKER, sender.into(), target.into()));
+            Arp::parse(&bytes).expect("a request")
+        };
+        assert!(of([0; 4], [192, 0, 2, 10]).is_probe());
+        assert!(of([192, 0, 2, 10], [192, 0, 2, 10]).is_announcement());
+        let ordinary = of([192, 0, 2, 1], [192, 0, 2, 10]);
+        assert!(!ordinary.is_probe() && !ordinary.is_announcement());
+    }
+}

@@ -165,3 +165,118 @@ const fn fold_u32(sum: u32) -> u16 {
     let sum = (sum >> 16) + (sum & 0xffff);
     ((sum >> 16) + (sum & 0xffff)) as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 1071, section 1, word by word.
+    fn by_the_book(bytes: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |&b| u32::from(b));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn example_of_rfc_1071() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(Sum::ZERO.bytes(&bytes).folded(), 0xddf2);
+        assert_eq!(checksum(&bytes), 0x220d);
+    }
+
+    #[test]
+    fn example_of_rfc_1624() {
+        // Section 4: the case that the update of RFC 1141 gets wrong.
+        assert_eq!(update_u16(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn carries_of_the_longest_packet_are_folded() {
+        let bytes = vec![0xff; 65_535];
+        assert_eq!(Sum::ZERO.bytes(&bytes).folded(), by_the_book(&bytes));
+    }
+
+    #[test]
+    fn udp_never_sends_zero() {
+        assert_eq!(Sum::ZERO.u16(0xffff).checksum(), 0);
+        assert_eq!(Sum::ZERO.u16(0xffff).udp_checksum(), 0xffff);
+        assert_eq!(Sum::ZERO.u16(1).udp_checksum(), 0xfffe);
+    }
+
+    #[test]
+    fn pseudo_headers_hold_every_field() {
+        let (a, b) = (Ipv4Addr::new(1, 2, 3, 4), Ipv4Addr::new(5, 6, 7, 8));
+        let v4 = [1, 2, 3, 4, 5, 6, 7, 8, 0, 17, 0x12, 0x34];
+        let sum = pseudo_v4(a, b, IpProtocol::UDP, 0x1234);
+        assert_eq!(sum.folded(), by_the_book(&v4));
+
+        let (a, b) = (Ipv6Addr::from([0xab; 16]), Ipv6Addr::from([0xcd; 16]));
+        let mut v6 = vec![0xab; 16];
+        v6.extend([0xcd; 16]);
+        v6.extend([0x00, 0x01, 0x00, 0x02, 0, 0, 0, 58]);
+        let sum = pseudo_v6(a, b, IpProtocol::ICMPV6, 0x0001_0002);
+        assert_eq!(sum.folded(), by_the_book(&v6));
+    }
+
+    proptest! {
+        #[test]
+        fn sum_is_that_of_the_book(bytes: Vec<u8>) {
+            prop_assert_eq!(Sum::ZERO.bytes(&bytes).folded(), by_the_book(&bytes));
+        }
+
+        #[test]
+        fn pieces_may_be_cut_anywhere(bytes: Vec<u8>, a: prop::sample::Index, b: prop::sample::Index) {
+            let (a, b) = (a.index(bytes.len() + 1), b.index(bytes.len() + 1));
+            let (a, b) = (a.min(b), a.max(b));
+            let pieces = Sum::ZERO.bytes(&bytes[..a]).bytes(&bytes[a..b]).bytes(&bytes[b..]);
+            prop_assert_eq!(pieces.folded(), by_the_book(&bytes));
+        }
+
+        #[test]
+        fn what_was_sealed_is_valid_and_one_flipped_bit_is_seen(
+            mut bytes in prop::collection::vec(any::<u8>(), 2..100),
+            bit: prop::sample::Index,
+        ) {
+            bytes[..2].fill(0);
+            let sealed = checksum(&bytes);
+            bytes[..2].copy_from_slice(&sealed.to_be_bytes());
+            prop_assert!(is_valid(&bytes));
+            let bit = bit.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(!is_valid(&bytes));
+        }
+
+        #[test]
+        fn updated_is_recomputed(
+            mut bytes in prop::collection::vec(any::<u8>(), 20..60),
+            place: prop::sample::Index,
+            new: [u8; 16],
+        ) {
+            // A version and header length as in IPv4: never all zeros, for which two values mean the same.
+            bytes[0] |= 0x40;
+            let before = checksum(&bytes);
+            let place = 2 + place.index((bytes.len() - 18) / 2 + 1) * 2;
+            let change = |len: usize| {
+                let mut changed = bytes.clone();
+                changed[place..place + len].copy_from_slice(&new[..len]);
+                (checksum(&changed), bytes[place..place + len].to_vec())
+            };
+
+            let (after, old) = change(2);
+            let old = u16::from_be_bytes([old[0], old[1]]);
+            prop_assert_eq!(update_u16(before, old, u16::from_be_bytes([new[0], new[1]])), after);
+
+            let (after, old) = change(4);
+            let word = |b: &[u8]| u32::from_be_bytes([b[0], b[1], b[2], b[3]]);
+            prop_assert_eq!(update_u32(before, word(&old), word(&new)), after);
+
+            let (after, old) = change(16);
+            prop_assert_eq!(update_bytes(before, &old, &new), after);
+        }
+    }
+}

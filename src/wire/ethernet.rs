@@ -160,3 +160,56 @@ impl EthernetHeader {
         EtherType(self.ethertype.get())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mac_addresses_are_read_as_printed() {
+        let mac = MacAddr([0x02, 0, 0x5e, 0xab, 0, 0xfe]);
+        assert_eq!(mac.to_string(), "02:00:5e:ab:00:fe");
+        assert_eq!(mac.to_string().parse(), Ok(mac));
+        assert_eq!("02-00-5E-AB-00-FE".parse(), Ok(mac));
+    }
+
+    #[test]
+    fn what_is_no_mac_address_is_refused() {
+        for text in [
+            "",
+            "02:00:5e:ab:00",
+            "02:00:5e:ab:00:fe:01",
+            "02:00:5e:ab:00:f",
+            "02:00:5e:ab:00:+e",
+            "02:00:5e:ab:00:gg",
+            "02:00:5e-ab:00:fe",
+            "02005eab00fe",
+            "02:00:5e:ab:00:\u{e9}",
+        ] {
+            assert_eq!(text.parse::<MacAddr>(), Err(ParseMacAddrError), "{text}");
+        }
+    }
+
+    #[test]
+    fn group_and_station_addresses() {
+        let of = |text: &str| text.parse::<MacAddr>().expect("a MAC address");
+        assert!(MacAddr::BROADCAST.is_multicast());
+        assert!(of("33:33:00:00:00:01").is_multicast());
+        assert!(of("02:00:00:00:00:01").is_unicast());
+        assert!(!MacAddr::ZERO.is_unicast() && !MacAddr::ZERO.is_multicast());
+    }
+
+    #[test]
+    fn header_needs_all_its_bytes() {
+        let frame = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x86, 0xdd, 0x60];
+        let (header, payload) = EthernetHeader::parse(&frame).expect("a whole header");
+        assert_eq!(header.destination, MacAddr([1, 2, 3, 4, 5, 6]));
+        assert_eq!(header.source, MacAddr([7, 8, 9, 10, 11, 12]));
+        assert_eq!(header.ethertype(), EtherType::IPV6);
+        assert_eq!(payload, [0x60]);
+        assert_eq!(
+            EthernetHeader::parse(&frame[..13]),
+            Err(EthernetError::Truncated)
+        );
+    }
+}

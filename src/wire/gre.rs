@@ -122,3 +122,81 @@ pub fn write(bytes: &mut [u8], protocol: EtherType, key: Option<u32>) -> Option<
     }
     Some(header_len(key))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checksum, key and sequence number around three bytes; as scapy writes it.
+    const FULL: [u8; 19] = [
+        0xb0, 0x00, 0x08, 0x00, 0xd6, 0xf7, 0, 0, 0xde, 0xad, 0xbe, 0xef, 0, 0, 0, 5, b'o', b'd',
+        b'd',
+    ];
+
+    #[test]
+    fn reads_every_optional_field() {
+        let expected = Gre {
+            protocol: EtherType::IPV4,
+            key: Some(0xdead_beef),
+            sequence: Some(5),
+            payload: b"odd",
+        };
+        assert_eq!(Gre::parse(&FULL), Ok(expected));
+        for len in 0..FULL.len() {
+            let expected = if len < 16 {
+                GreError::Truncated
+            } else {
+                GreError::BadChecksum
+            };
+            assert_eq!(Gre::parse(&FULL[..len]), Err(expected), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn flags_decide_what_is_there() {
+        for (flags, key, sequence, payload_len) in [
+            (0x0000, None, None, 12),
+            (0x2000, Some(1), None, 8),
+            (0x1000, None, Some(1), 8),
+            (0x3000, Some(1), Some(2), 4),
+            // RFC 2784, section 2.3: bits 6 to 12 are ignored.
+            (0x03f8, None, None, 12),
+        ] {
+            let mut bytes = [0, 0, 0x86, 0xdd, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+            bytes[..2].copy_from_slice(&u16::to_be_bytes(flags));
+            let gre = Gre::parse(&bytes).expect("a valid packet");
+            assert_eq!(gre.protocol, EtherType::IPV6);
+            assert_eq!((gre.key, gre.sequence), (key, sequence), "{flags:#06x}");
+            assert_eq!(gre.payload.len(), payload_len, "{flags:#06x}");
+        }
+    }
+
+    #[test]
+    fn reserved_flags_and_versions_are_refused() {
+        for (flags, error) in [
+            (0x4000, GreError::BadFlags),
+            (0x0800, GreError::BadFlags),
+            (0x0400, GreError::BadFlags),
+            (0x0001, GreError::BadVersion),
+            (0x4007, GreError::BadVersion),
+        ] {
+            let bytes = [u16::to_be_bytes(flags), [0x08, 0x00]].concat();
+            assert_eq!(Gre::parse(&bytes), Err(error), "{flags:#06x}");
+        }
+    }
+
+    #[test]
+    fn is_read_as_written() {
+        for key in [None, Some(0x0102_0304)] {
+            let mut bytes = [0xff; 12];
+            let len = write(&mut bytes, EtherType::IPV6, key).expect("room enough");
+            assert_eq!(len, header_len(key));
+            let gre = Gre::parse(&bytes).expect("a valid packet");
+            assert_eq!((gre.protocol, gre.key), (EtherType::IPV6, key));
+            assert_eq!(gre.payload, &[0xff; 12][len..]);
+            let mut short = [0xff; 7];
+            assert_eq!(write(&mut short[..len - 1], EtherType::IPV6, key), None);
+            assert_eq!(short, [0xff; 7], "nothing is written without room for all");
+        }
+    }
+}

@@ -81,3 +81,36 @@ impl GueHeader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    #[test]
+    fn is_read_as_written() {
+        let mut bytes = GueHeader::new(IpProtocol::IPIP).as_bytes().to_vec();
+        assert_eq!(bytes, [0, 4, 0, 0]);
+        bytes.extend_from_slice(b"inner");
+        let expected = Gue {
+            protocol: IpProtocol::IPIP,
+            payload: b"inner",
+        };
+        assert_eq!(Gue::parse(&bytes), Ok(expected));
+    }
+
+    #[test]
+    fn every_lie_has_its_error() {
+        for (bytes, error) in [
+            (&[0x00, 4, 0][..], GueError::Truncated),
+            // Variant 1 is IP right behind UDP: its first byte is that of the IP header.
+            (&[0x45, 0, 0, 20], GueError::BadVariant),
+            (&[0x20, 0, 0, 0], GueError::Control),
+            (&[0x01, 4, 0, 0, 0, 0, 0, 0], GueError::BadFlags),
+            (&[0x00, 4, 0x80, 0], GueError::BadFlags),
+        ] {
+            assert_eq!(Gue::parse(bytes), Err(error), "{bytes:02x?}");
+        }
+    }
+}

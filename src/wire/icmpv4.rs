@@ -200,3 +200,100 @@ impl Icmpv4Header {
         self.checksum = U16::new(sum.checksum());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An echo request as scapy writes it.
+    const PING: [u8; 13] = [
+        0x08, 0x00, 0xe5, 0xf1, 0x12, 0x34, 0x00, 0x09, b'p', b'i', b'n', b'g', b'!',
+    ];
+
+    fn sealed(mut header: Icmpv4Header, body: &[u8]) -> Vec<u8> {
+        header.fill_checksum(body);
+        [header.as_bytes(), body].concat()
+    }
+
+    #[test]
+    fn echo_request_becomes_the_reply() {
+        let ping = Icmpv4::parse(&PING).expect("a valid message");
+        let expected = Icmpv4Kind::EchoRequest {
+            identifier: 0x1234,
+            sequence: 9,
+        };
+        assert_eq!(
+            (ping.kind, ping.body, ping.quoted()),
+            (expected, &b"ping!"[..], None)
+        );
+
+        let mut bytes = PING;
+        let header: &mut Icmpv4Header = crate::wire::view_mut(&mut bytes).expect("a header");
+        header.turn_into_echo_reply();
+        assert_eq!(
+            bytes.to_vec(),
+            sealed(Icmpv4Header::echo_reply(0x1234, 9), b"ping!")
+        );
+    }
+
+    #[test]
+    fn errors_quote_what_caused_them() {
+        use Icmpv4Kind as Kind;
+        for (header, kind) in [
+            (
+                Icmpv4Header::unreachable(unreachable::PORT),
+                Kind::Unreachable { code: 3 },
+            ),
+            (
+                Icmpv4Header::fragmentation_needed(1400),
+                Kind::FragmentationNeeded { mtu: 1400 },
+            ),
+            (
+                Icmpv4Header::time_exceeded(1),
+                Kind::TimeExceeded { code: 1 },
+            ),
+        ] {
+            let bytes = sealed(header, b"quoted packet");
+            let message = Icmpv4::parse(&bytes).expect("a valid message");
+            assert_eq!(message.kind, kind);
+            assert_eq!(message.quoted(), Some(&b"quoted packet"[..]), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_we_do_not_know_is_other() {
+        for (kind, code) in [(5, 0), (8, 1), (0, 1), (13, 0), (255, 255)] {
+            let header = Icmpv4Header {
+                kind,
+                code,
+                ..Icmpv4Header::echo_request(1, 2)
+            };
+            assert_eq!(header.kind(), Icmpv4Kind::Other, "type {kind} code {code}");
+        }
+        let problem = Icmpv4Header {
+            kind: PARAMETER_PROBLEM,
+            ..Icmpv4Header::unreachable(0)
+        };
+        assert!(problem.kind().is_error());
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        for at in 0..PING.len() {
+            let mut bytes = PING;
+            bytes[at] ^= 0x10;
+            assert_eq!(
+                Icmpv4::parse(&bytes).err(),
+                Some(Icmpv4Error::BadChecksum),
+                "byte {at}"
+            );
+            assert!(Icmpv4::parse_quoted(&bytes).is_ok());
+        }
+        for len in 0..Icmpv4Header::LEN {
+            assert_eq!(
+                Icmpv4::parse(&PING[..len]).err(),
+                Some(Icmpv4Error::Truncated)
+            );
+        }
+    }
+}

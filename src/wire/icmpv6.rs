@@ -225,3 +225,100 @@ fn pseudo(source: Ipv6Addr, destination: Ipv6Addr, len: usize) -> Sum {
     let len = u32::try_from(len).unwrap_or(u32::MAX);
     checksum::pseudo_v6(source, destination, IpProtocol::ICMPV6, len)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+    const VIP: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+
+    /// An echo request from the client to the VIP as scapy writes it.
+    const PING: [u8; 13] = [
+        0x80, 0x00, 0x12, 0x21, 0x12, 0x34, 0x00, 0x09, b'p', b'i', b'n', b'g', b'!',
+    ];
+
+    #[test]
+    fn echo_request_becomes_the_reply() {
+        let ping = Icmpv6::parse(&PING, CLIENT, VIP).expect("a valid message");
+        let expected = Icmpv6Kind::EchoRequest {
+            identifier: 0x1234,
+            sequence: 9,
+        };
+        assert_eq!(
+            (ping.kind, ping.body, ping.quoted()),
+            (expected, &b"ping!"[..], None)
+        );
+
+        let mut bytes = PING;
+        let header: &mut Icmpv6Header = crate::wire::view_mut(&mut bytes).expect("a header");
+        header.turn_into_echo_reply();
+        let pong = Icmpv6::parse(&bytes, VIP, CLIENT).expect("a valid message");
+        assert_eq!(
+            pong.kind,
+            Icmpv6Kind::EchoReply {
+                identifier: 0x1234,
+                sequence: 9
+            }
+        );
+    }
+
+    #[test]
+    fn errors_quote_what_caused_them() {
+        use Icmpv6Kind as Kind;
+        for (mut header, kind) in [
+            (
+                Icmpv6Header::unreachable(unreachable::PORT),
+                Kind::Unreachable { code: 4 },
+            ),
+            (
+                Icmpv6Header::packet_too_big(70_000),
+                Kind::PacketTooBig { mtu: 70_000 },
+            ),
+            (
+                Icmpv6Header::time_exceeded(0),
+                Kind::TimeExceeded { code: 0 },
+            ),
+        ] {
+            header.fill_checksum(CLIENT, VIP, b"quoted packet");
+            let bytes = [header.as_bytes(), b"quoted packet"].concat();
+            let message = Icmpv6::parse(&bytes, CLIENT, VIP).expect("a valid message");
+            assert_eq!(message.kind, kind);
+            assert_eq!(message.quoted(), Some(&b"quoted packet"[..]), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_we_do_not_know_is_other() {
+        for (kind, code) in [(128, 1), (129, 1), (133, 0), (137, 0), (0, 0)] {
+            assert_eq!(
+                Icmpv6Header::new(kind, code, 0).kind(),
+                Icmpv6Kind::Other,
+                "type {kind}"
+            );
+        }
+        let problem = Icmpv6Header::new(PARAMETER_PROBLEM, 1, 40);
+        assert!(problem.kind().is_error());
+    }
+
+    #[test]
+    fn damage_is_seen_in_the_addresses_too() {
+        let error = |bytes: &[u8], to| Icmpv6::parse(bytes, CLIENT, to).err();
+        assert_eq!(
+            error(&PING, Ipv6Addr::LOCALHOST),
+            Some(Icmpv6Error::BadChecksum)
+        );
+        for at in 0..PING.len() {
+            let mut bytes = PING;
+            bytes[at] ^= 0x10;
+            assert_eq!(
+                error(&bytes, VIP),
+                Some(Icmpv6Error::BadChecksum),
+                "byte {at}"
+            );
+        }
+        for len in 0..Icmpv6Header::LEN {
+            assert_eq!(error(&PING[..len], VIP), Some(Icmpv6Error::Truncated));
+        }
+    }
+}

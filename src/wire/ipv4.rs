@@ -259,3 +259,140 @@ impl Ipv4Header {
         self.checksum = U16::new(checksum::update_u32(self.checksum.get(), old, new));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header with a router alert option, and four bytes of payload.
+    const PACKET: [u8; 28] = [
+        0x46, 0xba, 0x00, 0x1c, 0x00, 0x07, 0x40, 0x00, 0x40, 0xfd, 0x3d, 0xda, 0xc6, 0x33, 0x64,
+        0x07, 0xcb, 0x00, 0x71, 0x0a, 0x94, 0x04, 0x00, 0x00, 0xde, 0xad, 0xbe, 0xef,
+    ];
+
+    /// The packet with some bytes replaced and the checksum made right again.
+    fn with(changes: &[(usize, u8)]) -> [u8; 28] {
+        let mut packet = PACKET;
+        for &(at, byte) in changes {
+            packet[at] = byte;
+        }
+        packet[10..12].fill(0);
+        let len = (usize::from(packet[0] & 0xf) * 4).min(28);
+        let sealed = checksum::checksum(&packet[..len]);
+        packet[10..12].copy_from_slice(&sealed.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn reads_every_field() {
+        let packet = Ipv4::parse(&PACKET).expect("a valid packet");
+        let header = packet.header;
+        assert_eq!((header.traffic_class.dscp(), header.ttl), (46, 64));
+        assert_eq!(header.protocol, IpProtocol(253));
+        assert_eq!(header.identification.get(), 7);
+        assert!(header.dont_fragment() && header.fragment().is_none());
+        assert_eq!(header.source(), Ipv4Addr::new(198, 51, 100, 7));
+        assert_eq!(header.destination(), Ipv4Addr::new(203, 0, 113, 10));
+        assert_eq!(
+            (packet.options, packet.header_len()),
+            (&[0x94, 4, 0, 0][..], 24)
+        );
+        assert_eq!(packet.payload, [0xde, 0xad, 0xbe, 0xef]);
+    }
+
+    #[test]
+    fn every_lie_has_its_error() {
+        let error = |bytes: &[u8]| Ipv4::parse(bytes).err();
+        assert_eq!(error(&with(&[(0, 0x66)])), Some(Ipv4Error::BadVersion));
+        assert_eq!(error(&with(&[(0, 0x44)])), Some(Ipv4Error::BadIhl));
+        assert_eq!(error(&with(&[(0, 0x4f)])), Some(Ipv4Error::Truncated));
+        assert_eq!(error(&with(&[(3, 23)])), Some(Ipv4Error::BadLength));
+        assert_eq!(error(&with(&[(3, 29)])), Some(Ipv4Error::BadLength));
+        assert_eq!(error(&with(&[(3, 24)])), None);
+        let mut wrong = PACKET;
+        wrong[23] = 1; // An option byte: the checksum covers options too.
+        assert_eq!(error(&wrong), Some(Ipv4Error::BadChecksum));
+    }
+
+    #[test]
+    fn is_cut_at_every_length() {
+        for len in 0..PACKET.len() {
+            let expected = if len < 24 {
+                Ipv4Error::Truncated
+            } else {
+                Ipv4Error::BadLength
+            };
+            assert_eq!(
+                Ipv4::parse(&PACKET[..len]).err(),
+                Some(expected),
+                "{len} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn padding_is_no_payload_and_a_quoted_packet_may_be_cut() {
+        let padded = [&PACKET[..], &[0xff; 18]].concat();
+        assert_eq!(Ipv4::parse(&padded).unwrap().payload.len(), 4);
+        assert_eq!(Ipv4::parse_quoted(&padded).unwrap().payload.len(), 4);
+        assert_eq!(Ipv4::parse_quoted(&PACKET[..26]).unwrap().payload.len(), 2);
+        let error = |bytes: &[u8]| Ipv4::parse_quoted(bytes).err();
+        assert_eq!(error(&PACKET[..23]), Some(Ipv4Error::Truncated));
+        assert_eq!(error(&with(&[(3, 9)])), Some(Ipv4Error::BadLength));
+    }
+
+    #[test]
+    fn fragment_fields_are_in_bytes() {
+        let packet = with(&[(6, 0x20), (7, 0xb9)]);
+        let header = Ipv4::parse(&packet).expect("a packet").header;
+        let expected = Fragment {
+            offset: 1480,
+            more: true,
+            id: 7,
+        };
+        assert_eq!(header.fragment(), Some(expected));
+
+        let mut header = *header;
+        header.set_fragment(false, false, 1480);
+        assert_eq!(
+            header.fragment(),
+            Some(Fragment {
+                more: false,
+                ..expected
+            })
+        );
+        header.set_fragment(true, false, 0);
+        assert!(header.fragment().is_none() && header.dont_fragment());
+    }
+
+    #[test]
+    fn setters_keep_the_checksum_right() {
+        let mut bytes = PACKET;
+        let header: &mut Ipv4Header = crate::wire::view_mut(&mut bytes).expect("a header");
+        header.set_ttl(1);
+        header.set_traffic_class(TrafficClass(0x03));
+        header.set_source(Ipv4Addr::new(10, 0, 0, 1));
+        header.set_destination(Ipv4Addr::new(255, 255, 255, 254));
+        let header = Ipv4::parse(&bytes).expect("a valid checksum").header;
+        assert_eq!((header.ttl, header.traffic_class), (1, TrafficClass(0x03)));
+        assert_eq!(header.source(), Ipv4Addr::new(10, 0, 0, 1));
+        assert_eq!(header.destination(), Ipv4Addr::new(255, 255, 255, 254));
+    }
+
+    #[test]
+    fn a_new_header_is_what_tunnels_send() {
+        let (a, b) = (
+            Ipv4Addr::new(192, 0, 2, 10),
+            Ipv4Addr::new(198, 51, 100, 11),
+        );
+        let header = Ipv4Header::new(a, b, IpProtocol::GRE, 44);
+        assert!(checksum::is_valid(header.as_bytes()));
+        assert_eq!((header.total_length.get(), header.ttl), (64, 64));
+        assert_eq!(
+            (header.identification.get(), header.flags_offset.get()),
+            (0, 0x4000)
+        );
+        let huge = Ipv4Header::new(a, b, IpProtocol::GRE, 65_516);
+        assert_eq!(huge.total_length.get(), u16::MAX);
+    }
+}

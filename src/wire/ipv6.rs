@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::fragment::Fragment;
+use super::fragment::{Fragment, FragmentHeader};
 use super::{IpProtocol, TrafficClass};
 
 const VERSION: u32 = 6;
@@ -32,19 +32,6 @@ pub struct Ipv6Header {
     pub hop_limit: u8,
     pub source: [u8; 16],
     pub destination: [u8; 16],
-}
-
-/// The fragment extension header (RFC 8200, section 4.5).
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
-#[repr(C)]
-pub struct FragmentHeader {
-    pub next_header: IpProtocol,
-    pub reserved: u8,
-    /// Offset in units of 8 bytes (13 bits), reserved (2), more (1).
-    pub offset_more: U16,
-    pub identification: U32,
 }
 
 /// How hop-by-hop options, routing, destination options and AH begin.
@@ -237,31 +224,174 @@ impl Ipv6Header {
     }
 }
 
-impl FragmentHeader {
-    /// Size on the wire, bytes.
-    pub const LEN: usize = size_of::<Self>();
-    const MORE: u16 = 1;
-    const OFFSET_MASK: u16 = 0xfff8;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The offset is rounded down to a multiple of 8.
-    pub fn new(next_header: IpProtocol, fragment: Fragment) -> Self {
-        let more = if fragment.more { Self::MORE } else { 0 };
-        Self {
-            next_header,
-            reserved: 0,
-            offset_more: U16::new((fragment.offset & Self::OFFSET_MASK) | more),
-            identification: U32::new(fragment.id),
+    const UDP: u8 = 17;
+
+    /// A packet whose payload starts with the chain of extension headers `chain`, first header `next`.
+    fn packet(next: u8, chain: &[&[u8]]) -> Vec<u8> {
+        let body = chain.concat();
+        let (a, b) = (Ipv6Addr::from([0x20; 16]), Ipv6Addr::from([0x30; 16]));
+        let header = Ipv6Header::new(a, b, IpProtocol(next), body.len());
+        [header.as_bytes(), &body].concat()
+    }
+
+    /// An eight-byte extension header before `next`.
+    fn eight(next: u8) -> [u8; 8] {
+        [next, 0, 1, 4, 0, 0, 0, 0]
+    }
+
+    fn fragment(next: u8, offset: u16, more: bool) -> FragmentHeader {
+        let fields = Fragment {
+            offset,
+            more,
+            id: 7,
+        };
+        FragmentHeader::new(IpProtocol(next), fields)
+    }
+
+    fn error(bytes: &[u8]) -> Option<Ipv6Error> {
+        Ipv6::parse(bytes).err()
+    }
+
+    #[test]
+    fn reads_every_field() {
+        let mut bytes = packet(UDP, &[b"payload"]);
+        bytes[..4].copy_from_slice(&[0x6b, 0x81, 0x23, 0x45]);
+        bytes.extend_from_slice(b"padding");
+        let packet = Ipv6::parse(&bytes).expect("a valid packet");
+        assert_eq!(packet.header.traffic_class().dscp(), 46);
+        assert_eq!(packet.header.flow_label(), 0x12345);
+        assert_eq!(packet.header.source(), Ipv6Addr::from([0x20; 16]));
+        assert_eq!(packet.header.destination(), Ipv6Addr::from([0x30; 16]));
+        assert_eq!(
+            (packet.protocol, packet.payload_offset),
+            (IpProtocol::UDP, 40)
+        );
+        assert_eq!((packet.fragment, packet.payload), (None, &b"payload"[..]));
+    }
+
+    #[test]
+    fn setters_leave_their_neighbours_alone() {
+        let mut header =
+            Ipv6Header::new(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, IpProtocol::UDP, 0);
+        header.set_flow_label(0xfff1_2345);
+        header.set_traffic_class(TrafficClass(0xb8));
+        assert_eq!(header.version_class_flow.get(), 0x6b81_2345);
+    }
+
+    #[test]
+    fn walks_every_extension_header() {
+        let routing_of_16 = [&[60, 1][..], &[0; 14]].concat();
+        let ah_of_24 = [&[UDP, 4][..], &[0; 22]].concat();
+        let first = fragment(51, 0, true);
+        let chain = [
+            &eight(43)[..],
+            &routing_of_16,
+            &eight(44),
+            first.as_bytes(),
+            &ah_of_24,
+            b"udp",
+        ];
+        let bytes = packet(0, &chain);
+        let parsed = Ipv6::parse(&bytes).expect("a valid packet");
+        assert_eq!(
+            (parsed.protocol, parsed.payload_offset),
+            (IpProtocol::UDP, 40 + 8 + 16 + 8 + 8 + 24)
+        );
+        assert_eq!(parsed.payload, b"udp");
+        assert_eq!(
+            parsed.fragment,
+            Some(Fragment {
+                offset: 0,
+                more: true,
+                id: 7
+            })
+        );
+    }
+
+    #[test]
+    fn a_later_fragment_is_not_walked_into() {
+        // What looks like destination options is the middle of somebody's data.
+        let bytes = packet(44, &[fragment(60, 1480, false).as_bytes(), &[0xff; 16]]);
+        let parsed = Ipv6::parse(&bytes).expect("a valid packet");
+        assert_eq!(parsed.protocol, IpProtocol::DESTINATION_OPTIONS);
+        assert_eq!(parsed.payload, [0xff; 16]);
+        assert_eq!(parsed.fragment.map(|fragment| fragment.offset), Some(1480));
+    }
+
+    #[test]
+    fn eight_extension_headers_are_enough() {
+        let options = eight(60);
+        let last = eight(UDP);
+        let chain = |n: usize| [vec![&options[..]; n - 1], vec![&last[..]]].concat();
+        assert_eq!(error(&packet(60, &chain(8))), None);
+        assert_eq!(
+            error(&packet(60, &chain(9))),
+            Some(Ipv6Error::TooManyExtensions)
+        );
+    }
+
+    #[test]
+    fn every_lie_has_its_error() {
+        let mut version = packet(UDP, &[]);
+        version[0] = 0x45;
+        assert_eq!(error(&version), Some(Ipv6Error::BadVersion));
+
+        let mut jumbogram = packet(0, &[&[UDP, 0, 0xc2, 4, 0, 1, 0, 0]]);
+        jumbogram[4..6].fill(0);
+        assert_eq!(error(&jumbogram), Some(Ipv6Error::Jumbogram));
+
+        let second_fragment = fragment(UDP, 0, true);
+        for (what, next, chain) in [
+            ("cut", 60, vec![&[UDP][..]]),
+            ("too long", 60, vec![&[UDP, 1, 0, 0, 0, 0, 0, 0][..]]),
+            ("AH too long", 51, vec![&[UDP, 1, 0, 0, 0, 0, 0, 0][..]]),
+            (
+                "cut fragment header",
+                44,
+                vec![&[UDP, 0, 0, 0, 0, 0, 0][..]],
+            ),
+            (
+                "hop-by-hop second",
+                60,
+                vec![&[0, 0, 1, 4, 0, 0, 0, 0][..], &eight(UDP)],
+            ),
+            (
+                "two fragment headers",
+                44,
+                vec![fragment(44, 0, true).as_bytes(), second_fragment.as_bytes()],
+            ),
+        ] {
+            assert_eq!(
+                error(&packet(next, &chain)),
+                Some(Ipv6Error::BadExtension),
+                "{what}"
+            );
         }
     }
 
-    #[inline]
-    pub const fn fragment(&self) -> Fragment {
-        let offset_more = self.offset_more.get();
-        Fragment {
-            // In units of 8 bytes and shifted by 3 bits: the masked field is the offset in bytes.
-            offset: offset_more & Self::OFFSET_MASK,
-            more: offset_more & Self::MORE != 0,
-            id: self.identification.get(),
+    #[test]
+    fn is_cut_at_every_length() {
+        let bytes = packet(0, &[&eight(UDP), b"payload"]);
+        for len in 0..bytes.len() {
+            let expected = if len < 40 {
+                Ipv6Error::Truncated
+            } else {
+                Ipv6Error::BadLength
+            };
+            assert_eq!(error(&bytes[..len]), Some(expected), "{len} bytes");
         }
+        let quoted = Ipv6::parse_quoted(&bytes[..50]).expect("a header");
+        assert_eq!(
+            (quoted.protocol, quoted.payload),
+            (IpProtocol::UDP, &b"pa"[..])
+        );
+        assert_eq!(
+            Ipv6::parse_quoted(&bytes[..47]).err(),
+            Some(Ipv6Error::BadExtension)
+        );
     }
 }

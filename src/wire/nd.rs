@@ -245,3 +245,135 @@ pub fn multicast_mac(address: Ipv6Addr) -> MacAddr {
     let [.., a, b, c, d] = address.octets();
     MacAddr([0x33, 0x33, a, b, c, d])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::IpProtocol;
+
+    const ROUTER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+    const RAIL: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
+    const SOLICITED: NdFlags = NdFlags {
+        router: false,
+        solicited: true,
+        override_cached: true,
+    };
+
+    /// What `message` from `source` to `destination` says, after `change` did something to header or bytes.
+    fn parse(
+        (source, destination): (Ipv6Addr, Ipv6Addr),
+        message: &[u8],
+        change: impl Fn(&mut Ipv6Header, &mut Vec<u8>),
+    ) -> Result<Nd, NdError> {
+        let mut ip = Ipv6Header::new(source, destination, IpProtocol::ICMPV6, message.len());
+        ip.hop_limit = HOP_LIMIT;
+        let mut bytes = message.to_vec();
+        change(&mut ip, &mut bytes);
+        let message = Icmpv6::parse_quoted(&bytes).expect("an ICMPv6 header");
+        Nd::parse(&ip, &message)
+    }
+
+    fn solicitation() -> NdMessage {
+        NdMessage::solicitation(ROUTER, solicited_node(RAIL), RAIL, MAC)
+    }
+
+    #[test]
+    fn multicast_addresses_of_a_target() {
+        let target = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0xabcd, 0xef01);
+        let group = solicited_node(target);
+        assert_eq!(group.to_string(), "ff02::1:ffcd:ef01");
+        assert_eq!(multicast_mac(group).to_string(), "33:33:ff:cd:ef:01");
+    }
+
+    #[test]
+    fn solicitation_as_written_is_as_scapy_writes_it() {
+        let expected = [
+            0x87, 0x00, 0x1b, 0x08, 0, 0, 0, 0, // type, code, checksum, reserved
+            0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, // target
+            0x01, 0x01, 0x02, 0, 0, 0, 0, 0xfe, // source link-layer address
+        ];
+        let bytes = solicitation();
+        assert_eq!(bytes.as_bytes(), expected);
+        let expected = Nd::Solicitation {
+            target: RAIL,
+            source_mac: Some(MAC),
+        };
+        let addresses = (ROUTER, solicited_node(RAIL));
+        assert_eq!(parse(addresses, bytes.as_bytes(), |_, _| ()), Ok(expected));
+    }
+
+    #[test]
+    fn advertisement_is_read_as_written() {
+        let bytes = NdMessage::advertisement(RAIL, ROUTER, RAIL, MAC, SOLICITED);
+        let expected = Nd::Advertisement {
+            target: RAIL,
+            target_mac: Some(MAC),
+            flags: SOLICITED,
+        };
+        assert_eq!(
+            parse((RAIL, ROUTER), bytes.as_bytes(), |_, _| ()),
+            Ok(expected)
+        );
+        assert!(Icmpv6::parse(bytes.as_bytes(), RAIL, ROUTER).is_ok());
+    }
+
+    #[test]
+    fn a_probe_has_no_address_to_learn() {
+        let probe = &solicitation().as_bytes()[..24].to_vec();
+        let unspecified = Ipv6Addr::UNSPECIFIED;
+        let expected = Nd::Solicitation {
+            target: RAIL,
+            source_mac: None,
+        };
+        assert_eq!(
+            parse((unspecified, solicited_node(RAIL)), probe, |_, _| ()),
+            Ok(expected)
+        );
+        let bad = Err(NdError::BadAddress);
+        assert_eq!(parse((unspecified, RAIL), probe, |_, _| ()), bad);
+        let with_mac = solicitation();
+        let addresses = (unspecified, solicited_node(RAIL));
+        assert_eq!(parse(addresses, with_mac.as_bytes(), |_, _| ()), bad);
+    }
+
+    #[test]
+    fn what_rfc_4861_says_to_ignore() {
+        let bytes = solicitation();
+        let check = |change: &dyn Fn(&mut Ipv6Header, &mut Vec<u8>), error| {
+            let found = parse((ROUTER, RAIL), bytes.as_bytes(), change);
+            assert_eq!(found, Err(error));
+        };
+        check(&|ip, _| ip.hop_limit = 254, NdError::BadHopLimit);
+        check(&|_, bytes| bytes[0] = 134, NdError::BadType);
+        check(&|_, bytes| bytes[1] = 1, NdError::BadCode);
+        check(&|_, bytes| bytes[8] = 0xff, NdError::BadTarget);
+        check(&|_, bytes| bytes.truncate(23), NdError::Truncated);
+        check(&|_, bytes| bytes[25] = 0, NdError::BadOption);
+        check(&|_, bytes| bytes[25] = 2, NdError::BadOption);
+        check(&|_, bytes| bytes.truncate(31), NdError::BadOption);
+        check(&|_, bytes| bytes.truncate(25), NdError::BadOption);
+        check(&|_, bytes| bytes[26] = 0x33, NdError::BadOption);
+
+        let to_all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        let bytes = NdMessage::advertisement(RAIL, to_all, RAIL, MAC, SOLICITED);
+        let found = parse((RAIL, to_all), bytes.as_bytes(), |_, _| ());
+        assert_eq!(found, Err(NdError::BadAddress));
+    }
+
+    #[test]
+    fn unknown_options_are_skipped() {
+        // A nonce of two units (RFC 3971) before the address.
+        let found = parse((ROUTER, RAIL), solicitation().as_bytes(), |_, bytes| {
+            let nonce = [14, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            bytes.splice(24..24, nonce);
+        });
+        assert_eq!(
+            found,
+            Ok(Nd::Solicitation {
+                target: RAIL,
+                source_mac: Some(MAC)
+            })
+        );
+    }
+}

@@ -157,3 +157,59 @@ impl TcpHeader {
         (self.data_offset >> Self::OFFSET_SHIFT) as usize * Self::OFFSET_UNIT
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    /// A SYN with the data offset field `words` and, behind its 20 bytes, `rest`.
+    fn segment(words: u8, rest: &[u8]) -> Vec<u8> {
+        let mut header = TcpHeader::new(Ports::new(4242, 443), TcpFlags::SYN | TcpFlags::ECE);
+        header.data_offset = words << 4 | 0x0f;
+        [header.as_bytes(), rest].concat()
+    }
+
+    #[test]
+    fn options_end_at_the_data_offset() {
+        let bytes = segment(6, &[2, 4, 5, 0xb4, b'd', b'a']);
+        let tcp = Tcp::parse(&bytes).expect("a valid segment");
+        assert_eq!(tcp.header.ports, Ports::new(4242, 443));
+        assert_eq!(tcp.options, [2, 4, 5, 0xb4]);
+        assert_eq!(tcp.payload, b"da");
+    }
+
+    #[test]
+    fn data_offsets_that_lie() {
+        for (words, rest_len, expected) in [
+            (5, 0, None),
+            (4, 0, Some(TcpError::BadDataOffset)),
+            (0, 40, Some(TcpError::BadDataOffset)),
+            (6, 3, Some(TcpError::BadDataOffset)),
+            (15, 40, None),
+            (15, 39, Some(TcpError::BadDataOffset)),
+        ] {
+            let bytes = segment(words, &vec![0; rest_len]);
+            assert_eq!(
+                Tcp::parse(&bytes).err(),
+                expected,
+                "{words} words, {rest_len} bytes"
+            );
+        }
+        for len in 0..TcpHeader::LEN {
+            assert_eq!(
+                Tcp::parse(&segment(5, &[])[..len]).err(),
+                Some(TcpError::Truncated)
+            );
+        }
+    }
+
+    #[test]
+    fn flags_are_sets() {
+        let flags = TcpFlags::SYN | TcpFlags::ACK;
+        assert!(flags.contains(TcpFlags::SYN) && flags.contains(flags));
+        assert!(!TcpFlags::SYN.contains(flags) && TcpFlags::SYN.intersects(flags));
+        assert_eq!(format!("{flags:?} {:?}", TcpFlags(0)), "SYN|ACK 0");
+    }
+}

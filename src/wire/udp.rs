@@ -62,3 +62,53 @@ impl UdpHeader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    /// A datagram that says it is `length` long, with `data` behind its header.
+    fn datagram(length: u16, data: &[u8]) -> Vec<u8> {
+        let mut header = UdpHeader::new(Ports::new(5353, 53), data.len());
+        header.length = length.into();
+        [header.as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn is_cut_at_its_length() {
+        let bytes = datagram(10, b"data");
+        let udp = Udp::parse(&bytes).expect("a valid datagram");
+        assert_eq!(udp.header.ports, Ports::new(5353, 53));
+        assert_eq!(udp.payload, b"da");
+    }
+
+    #[test]
+    fn lengths_that_lie() {
+        for (length, expected) in [
+            (8, None),
+            (12, None),
+            (13, Some(UdpError::BadLength)),
+            (7, Some(UdpError::BadLength)),
+            // RFC 2675 gives zero a meaning in jumbograms only.
+            (0, Some(UdpError::BadLength)),
+        ] {
+            let bytes = datagram(length, b"data");
+            assert_eq!(Udp::parse(&bytes).err(), expected, "length {length}");
+        }
+        for len in 0..UdpHeader::LEN {
+            assert_eq!(
+                Udp::parse(&datagram(8, &[])[..len]).err(),
+                Some(UdpError::Truncated)
+            );
+        }
+    }
+
+    #[test]
+    fn a_new_header_counts_itself() {
+        let ports = Ports::new(1, 2);
+        assert_eq!(UdpHeader::new(ports, 5).length.get(), 13);
+        assert_eq!(UdpHeader::new(ports, 65_528).length.get(), u16::MAX);
+    }
+}

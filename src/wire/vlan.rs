@@ -162,3 +162,59 @@ pub fn l2(frame: &[u8]) -> Result<L2, L2Error> {
     }
     Ok(l2)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame with these 16-bit words behind its addresses.
+    fn frame(words: &[u16]) -> Vec<u8> {
+        let addresses = [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2];
+        let words = words.iter().flat_map(|word| word.to_be_bytes());
+        addresses.into_iter().chain(words).collect()
+    }
+
+    #[test]
+    fn sees_through_up_to_two_tags() {
+        let plain = l2(&frame(&[0x0800, 0x4500])).expect("a frame");
+        assert_eq!((plain.ethertype, plain.l3_offset), (EtherType::IPV4, 14));
+        assert!(!plain.is_tagged());
+
+        let tagged = l2(&frame(&[0x8100, 0x600a, 0x0800, 0x4500])).expect("a frame");
+        assert_eq!((tagged.ethertype, tagged.l3_offset), (EtherType::IPV4, 18));
+        assert_eq!(tagged.tags()[0].vlan(), VlanId::new(10).ok());
+        assert_eq!(tagged.tags()[0].priority(), 3);
+
+        let double = l2(&frame(&[0x88a8, 100, 0x8100, 10, 0x86dd])).expect("a frame");
+        assert_eq!((double.ethertype, double.l3_offset), (EtherType::IPV6, 22));
+        let seen: Vec<_> = double
+            .tags()
+            .iter()
+            .map(|tag| (tag.tpid, tag.tci))
+            .collect();
+        assert_eq!(seen, [(EtherType::QINQ, 100), (EtherType::VLAN, 10)]);
+    }
+
+    #[test]
+    fn refuses_a_third_tag_and_a_cut_one() {
+        let three = frame(&[0x88a8, 1, 0x8100, 2, 0x8100, 3, 0x0800]);
+        assert_eq!(l2(&three), Err(L2Error::TooManyTags));
+        let two = frame(&[0x88a8, 1, 0x8100, 2, 0x0800]);
+        assert!(l2(&two).is_ok());
+        for len in 0..two.len() {
+            assert_eq!(l2(&two[..len]), Err(L2Error::Truncated), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_no_vlan() {
+        assert_eq!(VlanId::new(0), Err(VlanIdError(0)));
+        assert_eq!(VlanId::new(4095), Err(VlanIdError(4095)));
+        assert_eq!(VlanId::new(4094), Ok(VlanId::MAX));
+        let priority_tag = VlanTag {
+            tpid: EtherType::VLAN,
+            tci: 0xe000,
+        };
+        assert_eq!(priority_tag.vlan(), None);
+    }
+}
