@@ -7,6 +7,7 @@
 pub mod check;
 pub mod diagnostics;
 pub mod output;
+pub mod replay;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ pub struct Cli {
 pub enum Command {
     /// Check a configuration file
     Check(check::Args),
+    /// Run a capture through the packet path, and write what would leave
+    Replay(replay::Args),
 }
 
 /// Reads the command line and does what it says. Ends the process with [`USAGE`] if that makes no
@@ -45,5 +48,6 @@ pub enum Command {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Replay(args) => replay::run(&args),
     }
 }

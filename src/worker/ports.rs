@@ -1,9 +1,10 @@
 //! Opens the ports and deals their queues to the workers.
 
 use dpdk::{
-    DEFAULT_CACHE, Eal, EalError, EalOptions, Mempool, MempoolError, Port, PortConfig, PortError,
-    PortStats, RssConfig, RssTypes, Started,
+    DEFAULT_CACHE, Eal, EalError, Mempool, MempoolError, Port, PortConfig, PortError, PortStats,
+    RssConfig, RssTypes, Started,
 };
+pub use dpdk::{EalOptions, Huge};
 
 use super::port::{Input, Output};
 
