@@ -6,6 +6,7 @@ pub mod entries;
 pub mod error;
 pub mod merge;
 pub mod object;
+pub mod queue;
 pub mod types;
 pub mod value;
 

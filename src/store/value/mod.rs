@@ -11,7 +11,7 @@
 //! | `pair(T,U)` | `(T, U)` | each half by its own rule |
 //! | `expiring` | [`Expiring`] | the later expiry, then the larger value |
 //! | `expiring-map` | `BTreeMap<String, Expiring>` in [`ExpiringMap`] | per key as `expiring`; a change outlives a removal |
-//! | `queue` | `Queue` | popped is popped, pushed is pushed, order by stamp |
+//! | `queue` | [`Queue`](super::queue::Queue) | popped is popped, pushed is pushed, order by stamp |
 //! | `rope` | `Rope` | edits of different places both apply |
 //!
 //! # Guarantees
@@ -54,6 +54,7 @@ pub fn register_all(registry: &mut Registry) {
     register_typed::<set::Set>(registry);
     register_typed::<Expiring>(registry);
     register_typed::<ExpiringMap>(registry);
+    register_typed::<super::queue::Queue>(registry);
     registry.register_with(
         map::NAME,
         Box::new(|arguments| match arguments {
@@ -84,7 +85,7 @@ fn register_typed<T: Value + 'static>(registry: &mut Registry) {
 
 /// The tag of a type of this library. Its name is a constant that is well formed, and how deep a Rust type nests is
 /// known when it is written.
-fn tag(name: &str, arguments: Vec<TypeTag>) -> TypeTag {
+pub(super) fn tag(name: &str, arguments: Vec<TypeTag>) -> TypeTag {
     TypeTag::with(name, arguments).expect("types of values nest no deeper than tags may")
 }
 

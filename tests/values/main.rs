@@ -1,0 +1,4 @@
+//! The types of values: laws that hold for every type, and models for queue and rope.
+
+mod queue;
+mod support;
