@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod diagnostics;
+pub mod lab;
 pub mod output;
 pub mod replay;
 
@@ -39,6 +40,8 @@ pub struct Cli {
 pub enum Command {
     /// Check a configuration file
     Check(check::Args),
+    /// Rails, a router, clients and backends in network namespaces on this machine
+    Lab(lab::Args),
     /// Run a capture through the packet path, and write what would leave
     Replay(replay::Args),
 }
@@ -48,6 +51,7 @@ pub enum Command {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Lab(args) => lab::run(&args),
         Command::Replay(args) => replay::run(&args),
     }
 }

@@ -1,0 +1,221 @@
+//! The lab, end to end. Every test brings up its own and needs root; without it, it says so and
+//! passes.
+//!
+//! ```text
+//!   client-1 ── router ──┬── rail-a        router: 203.0.113.0/24 by ECMP over the rails
+//!   client-2 ──┘         ├── rail-b        rails:  the VIP in GRE or IPIP to the backends
+//!                        ├── web-1         backends: nginx on the VIP, answers go to the
+//!                        ├── web-2                   client without a rail
+//!                        └── web-3
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use rustyrail::cli::lab::probe::probe;
+use rustyrail::cli::lab::topology::{ROUTER, Role};
+use rustyrail::cli::lab::{Lab, Options, Topology, client, files};
+
+/// Two labs stand side by side, each complete; when they are gone, nothing of them is left.
+#[test]
+fn labs_come_and_go() {
+    if cannot_make_namespaces() {
+        return;
+    }
+    let (one, two) = (up("t-come1"), up("t-come2"));
+    for lab in [&one, &two] {
+        for backend in &lab.topology.backends {
+            let url = (backend.address, files::PORT);
+            let from_outside = lab.netns(ROUTER).enter(|| client::get(url.into(), "/"));
+            assert!(from_outside.unwrap().is_err(), "nginx serves the VIP alone");
+            assert!(client::answers(
+                &lab.netns(&backend.name),
+                rustyrail::cli::lab::topology::VIP,
+                files::IPIP_PORT
+            ));
+        }
+    }
+    let addresses = rail(&[
+        "exec", "--name", "t-come1", "web-2", "--", "ip", "-4", "address",
+    ]);
+    assert!(
+        text(&addresses).contains("198.51.100.12/24"),
+        "{addresses:?}"
+    );
+    let status = rail(&[
+        "exec", "--name", "t-come1", "rail-a", "--", "sh", "-c", "exit 7",
+    ]);
+    assert_eq!(status.status.code(), Some(7));
+
+    one.down().unwrap();
+    assert_nothing_left("t-come1");
+    drop(two);
+    assert_nothing_left("t-come2");
+}
+
+/// The self-test passes in a lab as it is made, and fails when clients hash anew for every
+/// retransmission, the kernel's default.
+///
+/// ```text
+///   client-1 ─ SYN, SYN, SYN ─► router ─ ECMP ─► rail-a │ rail-b   (counted, never answered)
+/// ```
+#[test]
+fn one_tuple_meets_one_rail() {
+    if cannot_make_namespaces() {
+        return;
+    }
+    let lab = up("t-tuple");
+    // No rail runs here, so nobody answers the router's ARP.
+    for rail in &lab.topology.rails {
+        let (address, mac, bridge) = (rail.address, rail.mac(), Role::Rail.bridge());
+        let neighbor = format!("neigh replace {address} lladdr {mac} dev {bridge} nud permanent\n");
+        lab.netns(ROUTER).ip(&neighbor).unwrap();
+    }
+    let seen = probe(&lab).unwrap();
+    assert!(seen.is_sound(), "{seen:?}");
+    assert!(seen.met("rail-a") > 0 && seen.met("rail-b") > 0, "{seen:?}");
+
+    lab.netns("client-1")
+        .sysctl(&[("net/core/txrehash", "1")])
+        .unwrap();
+    let seen = probe(&lab).unwrap();
+    assert!(seen.split() > 0 && !seen.is_sound(), "{seen:?}");
+}
+
+/// Interrupted at any moment, a lab takes itself away; killed outright, `rail lab down` does.
+#[test]
+fn an_interrupted_lab_leaves_nothing() {
+    if cannot_make_namespaces() {
+        return;
+    }
+    for (signal, delay) in [
+        (Signal::SIGINT, 30),
+        (Signal::SIGTERM, 120),
+        (Signal::SIGHUP, 300),
+    ] {
+        let mut lab = start(&["up", "--name", "t-stop"]);
+        thread::sleep(Duration::from_millis(delay));
+        signal_to(&lab, signal);
+        assert_eq!(
+            lab.wait().unwrap().code(),
+            Some(128 + signal as i32),
+            "{signal}"
+        );
+        assert_nothing_left("t-stop");
+    }
+    let mut lab = start(&["up", "--name", "t-kill"]);
+    wait_for_namespace("rr-t-kill.web-3");
+    signal_to(&lab, Signal::SIGKILL);
+    lab.wait().unwrap();
+    assert!(rail(&["down", "--name", "t-kill"]).status.success());
+    assert_nothing_left("t-kill");
+}
+
+/// Wrong requests are refused with a reason, and leave nothing behind.
+#[test]
+fn wrong_requests_are_refused() {
+    let usage: [&[&str]; 3] = [
+        &["up", "--rails", "0"],
+        &["up", "--backends", "9"],
+        &["exec", "web-1"],
+    ];
+    for arguments in usage {
+        assert_eq!(rail(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    if cannot_make_namespaces() {
+        return;
+    }
+    let _lab = up("t-wrong");
+    let cases: [(&[&str], &str); 4] = [
+        (&["up", "--name", "t-wrong"], "exists already"),
+        (&["up", "--name", "../t"], "no name for a lab"),
+        (&["down", "--name", "t-absent"], "no lab named t-absent"),
+        (
+            &["exec", "--name", "t-wrong", "web-9", "--", "true"],
+            "it has client-1, client-2, rail-a",
+        ),
+    ];
+    for (arguments, reason) in cases {
+        let output = rail(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(message.contains(reason), "{arguments:?}: {message}");
+    }
+}
+
+fn up(name: &str) -> Lab {
+    Lab::up(Options {
+        name: Some(name.to_owned()),
+        topology: Topology::new(2, 2, 3),
+        rail: PathBuf::from(env!("CARGO_BIN_EXE_rail")),
+        tunnel: None,
+    })
+    .unwrap()
+}
+
+/// Runs `rail lab` to its end.
+fn rail(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rail"))
+        .arg("lab")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn start(arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_rail"))
+        .arg("lab")
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn signal_to(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+fn wait_for_namespace(name: &str) {
+    for _ in 0..1000 {
+        if Path::new("/run/netns").join(name).exists() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("namespace {name} does not appear");
+}
+
+fn assert_nothing_left(lab: &str) {
+    assert!(!Path::new("/run/rustyrail-lab").join(lab).exists());
+    let prefix = format!("rr-{lab}.");
+    let left: Vec<_> = fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with(&prefix))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Whether this process may not make network namespaces; says so on stderr.
+fn cannot_make_namespaces() -> bool {
+    let refused = thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_err())
+        .join()
+        .unwrap();
+    if refused {
+        eprintln!("SKIPPED: network namespaces need root");
+    }
+    refused
+}
