@@ -1,7 +1,6 @@
 //! `rail lab demo`: what the rails do, shown with real requests, and checked.
 
 use std::collections::BTreeMap;
-use std::io::{Write as _, stdout};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -18,6 +17,7 @@ use super::netns::{Netns, run as run_command};
 use super::probe::probe;
 use super::running::{Lab, Options};
 use super::topology::VIP;
+use crate::cli::output;
 
 /// Connections whose spread is compared with Maglev's shares.
 const CONNECTIONS: u64 = 3_000;
@@ -51,20 +51,23 @@ pub fn run(options: Options, keep: bool) -> Result<ExitCode> {
     } = demo;
     if keep {
         lab.keep().into_diagnostic()?;
-        println!(
+        output::result(&format!(
             "\nThe lab stays up; `rail lab down --name {}` removes it.",
             lab.name()
-        );
+        ));
     } else {
         lab.down().into_diagnostic()?;
     }
-    println!("\nThe demo took {:.1} s.", begun.elapsed().as_secs_f64());
+    output::result(&format!(
+        "\nThe demo took {:.1} s.",
+        begun.elapsed().as_secs_f64()
+    ));
     if broken.is_empty() {
-        println!("Everything was as it should be.");
+        output::result("Everything was as it should be.");
         return Ok(ExitCode::SUCCESS);
     }
     for what in &broken {
-        eprintln!("NOT AS IT SHOULD BE: {what}");
+        output::message(&format!("NOT AS IT SHOULD BE: {what}"));
     }
     Ok(ExitCode::FAILURE)
 }
@@ -79,17 +82,17 @@ struct Demo {
 
 impl Demo {
     fn start(options: Options) -> Result<Self> {
-        println!("{}", options.topology.drawing());
+        output::result(&format!("{}\n", options.topology.drawing()));
         let begun = Instant::now();
         let mut lab = Lab::up(options).into_diagnostic()?;
         lab.write_configs(&States::new()).into_diagnostic()?;
         lab.start_rails().into_diagnostic()?;
-        println!(
+        output::result(&format!(
             "Lab {} is up after {:.1} s. Backends receive by {}.",
             lab.name(),
             begun.elapsed().as_secs_f64(),
             lab.tunnel
-        );
+        ));
         let clients = lab
             .topology
             .clients
@@ -114,13 +117,13 @@ impl Demo {
             .iter()
             .map(|rail| format!("{} {}", rail.name, seen.met(&rail.name)))
             .collect();
-        println!(
+        output::result(&format!(
             "Self-test: of {} connection attempts with retransmissions, {} met more than one rail \
              ({}).",
             seen.repeated(),
             seen.split(),
             met.join(", ")
-        );
+        ));
         self.expect(seen.is_sound(), || {
             format!("the lab's self-test failed: {seen:?}")
         });
@@ -131,13 +134,13 @@ impl Demo {
         let shares = self.maglev_shares()?;
         let begun = Instant::now();
         let tally = Tally::of(&connect(&self.clients, self.vip, CONNECTIONS));
-        println!(
+        output::result(&format!(
             "\n{CONNECTIONS} connections from {} clients in {:.1} s: {} answered, {} failed.",
             self.clients.len(),
             begun.elapsed().as_secs_f64(),
             tally.succeeded(),
             tally.failed.len()
-        );
+        ));
         self.expect_no_failure(&tally);
         let mut table = new_table(&["backend", "connections", "share", "Maglev share", "apart"]);
         for (backend, share) in &shares {
@@ -154,7 +157,7 @@ impl Demo {
                 format!("{backend} is {apart:+.2} points from its Maglev share")
             });
         }
-        print_table(table);
+        output::result(&table.to_string());
         Ok(())
     }
 
@@ -169,7 +172,9 @@ impl Demo {
         else {
             return Ok(());
         };
-        println!("\nTaking {leaving} out, under load and with {LONG_LIVED} connections held open.");
+        output::result(&format!(
+            "\nTaking {leaving} out, under load and with {LONG_LIVED} connections held open."
+        ));
         let load = Load::start(&self.clients, self.vip);
         let held = LongLived::start(&self.clients, self.vip, LONG_LIVED);
         sleep(SETTLE);
@@ -203,7 +208,7 @@ impl Demo {
         }
         let failed = |tally: &Tally| tally.failed.len().to_string();
         table.add_row(["failed".to_owned(), failed(&before), failed(&after)]);
-        print_table(table);
+        output::result(&table.to_string());
         self.expect_no_failure(&before);
         self.expect_no_failure(&after);
         self.expect(!after.answered.contains_key(leaving), || {
@@ -240,8 +245,10 @@ impl Demo {
                 format!("connections to {leaving} went on although it was down")
             });
         }
-        print_table(table);
-        println!("Draining let connections to {leaving} go on; `down` then ended them.");
+        output::result(&table.to_string());
+        output::result(&format!(
+            "Draining let connections to {leaving} go on; `down` then ended them."
+        ));
     }
 
     fn metrics(&mut self) -> Result<()> {
@@ -252,12 +259,12 @@ impl Demo {
                 .enter(|| client::get(METRICS, "/metrics"))
                 .into_diagnostic()?
                 .into_diagnostic()?;
-            println!("\n{}, from its /metrics:", rail.name);
+            output::result(&format!("\n{}, from its /metrics:", rail.name));
             let shown = page
                 .lines()
                 .filter(|line| SHOWN_METRICS.iter().any(|metric| line.starts_with(metric)));
             for line in shown.filter(|line| !line.ends_with(" 0")) {
-                println!("  {line}");
+                output::result(&format!("  {line}"));
             }
         }
         Ok(())
@@ -284,7 +291,7 @@ impl Demo {
             run_command(command.arg("apply").arg(self.lab.rail_config(&rail.name)))
                 .into_diagnostic()?;
         }
-        println!("  rail apply: {backend} is {state:?}");
+        output::result(&format!("  rail apply: {backend} is {state:?}"));
         Ok(())
     }
 
@@ -331,10 +338,4 @@ fn new_table(header: &[&str]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
-}
-
-fn print_table(table: Table) {
-    println!("{table}");
-    // Progress is worth seeing while it happens, also through a pipe.
-    let _ = stdout().flush();
 }

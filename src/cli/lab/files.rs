@@ -22,6 +22,8 @@ pub const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST),
 /// The hash key of the pool: the same on all rails, and the same in every lab, so that shares can be compared
 /// between runs.
 const HASH_KEY: &str = "000102030405060708090a0b0c0d0e0f";
+/// The GRE key of packets between the rails.
+const PEER_KEY: u32 = 0x7261_696c;
 /// Queue pairs of a rail's port, as far as there are cores to serve them.
 const QUEUE_PAIRS: usize = 2;
 /// Memory of a rail's EAL, MiB, from ordinary pages: room for some 16,000 packet buffers.
@@ -67,6 +69,7 @@ source = "{address}"
 [pool]
 hash_key = "{HASH_KEY}"
 table_size = 65537
+peer_key = {PEER_KEY:#x}
 "#,
         name = rail.name,
         socket = socket.display(),

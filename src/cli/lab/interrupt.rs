@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::instance;
+use crate::cli::output;
 
 /// A process that a signal ended exits with this plus the signal's number, as shells have it.
 const EXIT_SIGNAL: i32 = 128;
@@ -34,9 +35,9 @@ pub fn install() -> std::io::Result<()> {
             }
         });
         instance::close_admission();
-        eprintln!("\n{received}: taking the lab away");
+        output::message(&format!("\n{received}: taking the lab away"));
         if let Err(error) = instance::remove_owned() {
-            eprintln!("the lab is not completely removed: {error}");
+            output::message(&format!("the lab is not completely removed: {error}"));
         }
         exit(EXIT_SIGNAL + received as i32);
     });

@@ -28,6 +28,7 @@ pub use running::{Lab, LabError, Options, remove_leftovers};
 pub use topology::Topology;
 pub use tunnel::TunnelEnd;
 
+use super::output;
 use instance::Owner;
 use topology::MAX_HOSTS;
 
@@ -120,7 +121,7 @@ impl Size {
 /// Runs a verb of `rail lab`.
 pub fn run(args: &Args) -> ExitCode {
     dispatch(&args.verb).unwrap_or_else(|report| {
-        eprintln!("{report:?}");
+        output::message(&format!("{report:?}"));
         ExitCode::FAILURE
     })
 }
@@ -156,23 +157,23 @@ fn up(options: Options, keep: bool) -> Result<ExitCode> {
     let mut lab = Lab::up(options).into_diagnostic()?;
     lab.write_configs(&files::States::new()).into_diagnostic()?;
     lab.start_rails().into_diagnostic()?;
-    println!("{}", lab.topology.drawing());
-    println!(
+    output::result(&format!("{}\n", lab.topology.drawing()));
+    output::result(&format!(
         "lab {} is up; backends receive by {}",
         lab.name(),
         lab.tunnel
-    );
-    println!(
+    ));
+    output::result(&format!(
         "try: rail lab exec --name {} client-1 -- curl -s http://{}/",
         lab.name(),
         topology::VIP
-    );
+    ));
     if keep {
         lab.keep().into_diagnostic()?;
-        println!("remove it: rail lab down --name {}", lab.name());
+        output::result(&format!("remove it: rail lab down --name {}", lab.name()));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("Ctrl-C removes it");
+    output::result("Ctrl-C removes it");
     while lab.is_there() {
         sleep(POLL);
     }
@@ -197,7 +198,7 @@ fn down(name: Option<&str>) -> Result<ExitCode> {
     }
     for lab in chosen {
         instance::remove(lab).into_diagnostic()?;
-        println!("lab {lab} is removed");
+        output::result(&format!("lab {lab} is removed"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -218,6 +219,6 @@ fn exec(name: Option<&str>, host: &str, command: &[String]) -> Result<ExitCode> 
         return Err(miette!("no command is given"));
     };
     let error = netns.command(program).args(arguments).exec();
-    eprintln!("ip netns exec: {error}");
+    output::message(&format!("ip netns exec: {error}"));
     Ok(ExitCode::from(NOT_RUN))
 }

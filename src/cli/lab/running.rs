@@ -16,6 +16,7 @@ use super::netns::{Netns, NetnsError};
 use super::network;
 use super::topology::{Host, ROUTER, Topology, VIP};
 use super::tunnel::{self, TunnelEnd};
+use crate::cli::output;
 
 /// How long a program of the lab may take until it answers: generous, since a loaded machine of one
 /// core runs them all.
@@ -323,7 +324,10 @@ impl Drop for Lab {
         if !self.kept
             && let Err(error) = self.remove()
         {
-            eprintln!("lab {} is not completely removed: {error}", self.name());
+            output::message(&format!(
+                "lab {} is not completely removed: {error}",
+                self.name()
+            ));
         }
     }
 }

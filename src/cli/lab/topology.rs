@@ -1,6 +1,5 @@
 //! What a lab consists of: hosts, their segments and addresses, and the drawing of it all.
 
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 /// The virtual address all services of a lab share.
@@ -144,34 +143,29 @@ impl Topology {
         };
         let segment = |role: Role| format!("{}/{PREFIX_LEN}", role.segment());
         let rails: Vec<&str> = self.rails.iter().map(|rail| rail.name.as_str()).collect();
-        let mut out = String::new();
-        let lines = [
-            format!("  {}", row(Role::Client)),
-            format!("      |  {:<18}requests to {VIP}", segment(Role::Client)),
-            format!(
-                "  [{ROUTER}]  {VIP_PREFIX} by ECMP over {}",
-                rails.join(", ")
-            ),
-            format!(
-                "   |  |  {:<18}the packet for the VIP, as it came",
-                segment(Role::Rail)
-            ),
-            format!("   | {}", row(Role::Rail)),
-            format!(
-                "   |  |  {:<18}the same packet in GRE, back through the router",
-                segment(Role::Rail)
-            ),
-            format!(
-                "   |--|  {:<18}to the backend Maglev chose; it answers",
-                segment(Role::Backend)
-            ),
-            "   |                       the client directly, not through a rail".to_owned(),
-            format!("  {}", row(Role::Backend)),
-        ];
-        for line in lines {
-            let _ = writeln!(out, "{line}");
-        }
-        out
+        format!(
+            "  {clients}
+            |  {client_segment}
+        [{ROUTER}]   {VIP_PREFIX} by layer-4 ECMP over {rails}
+         |     |
+         |     |  {rail_segment}
+         |    {rail_row}
+         |
+         |  {backend_segment}
+  {backends}
+
+  client -> router -> rail        the packet for {VIP}, as it came
+  rail -> router -> backend       the same packet in GRE, to the backend Maglev chose
+  backend -> router -> client     the answer, past the rails
+",
+            clients = row(Role::Client),
+            client_segment = segment(Role::Client),
+            rails = rails.join(", "),
+            rail_segment = segment(Role::Rail),
+            rail_row = row(Role::Rail),
+            backend_segment = segment(Role::Backend),
+            backends = row(Role::Backend),
+        )
     }
 }
 

@@ -56,7 +56,7 @@ impl std::fmt::Display for TunnelEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Kernel => "the kernel's GRE and IPIP devices",
-            Self::Userspace => "a userspace tunnel end (this kernel has no GRE device)",
+            Self::Userspace => "a userspace tunnel end on a tun device",
         })
     }
 }

@@ -1,0 +1,37 @@
+# make demo   two rails, a router, clients and backends on this machine, real requests
+# make test   everything that is tested
+# make lint   formatting and clippy
+# make bench  benchmarks
+# make release  one binary with DPDK inside, for x86-64-v3 (Haswell and later)
+
+# The lab makes network namespaces. Tests that need root skip themselves without it.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Seconds of fuzzing per target in `make test`.
+FUZZ_SECONDS := 5
+
+.PHONY: demo test lint bench release install-deps nextest
+
+# The profile of the tests too, so that both build once: optimised, without link-time optimisation.
+demo: install-deps
+	cargo build --bin rail
+	$(SUDO) target/debug/rail lab demo
+
+test: install-deps nextest
+	cargo nextest run --workspace
+	if [ -x tests/fuzz/run ]; then tests/fuzz/run $(FUZZ_SECONDS); fi
+
+lint: install-deps
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+bench: install-deps
+	cargo bench --workspace
+
+release: install-deps
+	RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --release --features static-dpdk
+
+install-deps:
+	@deploy/install-deps
+
+nextest:
+	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
