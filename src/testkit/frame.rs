@@ -1,5 +1,7 @@
 //! Packet memory for tests: bytes with headroom, as an mbuf has it.
 
+use crate::pipeline::frame;
+
 /// Room in front of a new frame's data, bytes: what DPDK leaves by default (`RTE_PKTMBUF_HEADROOM`).
 pub const HEADROOM: usize = 128;
 /// Room behind the headroom, bytes: what DPDK's default mbuf holds. A frame longer than this gets just its own length.
@@ -30,17 +32,18 @@ impl Frame {
             end,
         }
     }
+}
 
-    pub fn data(&self) -> &[u8] {
+impl frame::Frame for Frame {
+    fn data(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    pub fn data_mut(&mut self) -> &mut [u8] {
+    fn data_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.end]
     }
 
-    /// Grows the data by `n` bytes at the front, of any content; false, and nothing changed, without that headroom.
-    pub fn prepend(&mut self, n: usize) -> bool {
+    fn prepend(&mut self, n: usize) -> bool {
         match self.start.checked_sub(n) {
             Some(start) => {
                 self.start = start;
@@ -50,8 +53,7 @@ impl Frame {
         }
     }
 
-    /// Cuts `n` bytes off the front; false, and nothing changed, if there are not as many.
-    pub fn trim_front(&mut self, n: usize) -> bool {
+    fn trim_front(&mut self, n: usize) -> bool {
         let fits = n <= self.end - self.start;
         if fits {
             self.start += n;
@@ -59,8 +61,7 @@ impl Frame {
         fits
     }
 
-    /// Cuts the data to `len` bytes if it is longer.
-    pub fn truncate(&mut self, len: usize) {
+    fn truncate(&mut self, len: usize) {
         self.end = self.end.min(self.start.saturating_add(len));
     }
 }
@@ -80,7 +81,7 @@ impl From<Vec<u8>> for Frame {
 /// Frames are equal if their data is.
 impl PartialEq for Frame {
     fn eq(&self, other: &Self) -> bool {
-        self.data() == other.data()
+        frame::Frame::data(self) == frame::Frame::data(other)
     }
 }
 
@@ -88,13 +89,14 @@ impl Eq for Frame {}
 
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:02x?}", self.data())
+        write!(f, "{:02x?}", frame::Frame::data(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::frame::Frame as _;
 
     #[test]
     fn grows_and_shrinks_within_its_buffer_only() {
