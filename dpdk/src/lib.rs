@@ -10,7 +10,10 @@
 //! | `mbuf.rs` | [`Mbuf`]: an owned packet, its bytes, room, flags |
 //! | `burst.rs` | [`Burst`]: up to 32 mbufs on the stack |
 //! | `port.rs` | [`Port`]: found by name, configured once, watched |
-//! | `config.rs` | [`PortConfig`], [`PortInfo`], [`PortWarning`], RSS |
+//! | `device.rs` | devices by name, and why one may be missing |
+//! | `info.rs` | [`PortInfo`]: what a port is and can do |
+//! | `config.rs` | [`PortConfig`]: what is wanted of it; [`PortWarning`]: what it cannot do |
+//! | `rss.rs` | [`RssConfig`], [`RssTypes`]: spreading packets over queues |
 //! | `setup.rs` | the steps that configure and start a port |
 //! | `queue.rs` | [`RxQueue`], [`TxQueue`]: what a worker owns |
 //! | `stats.rs` | [`PortStats`], [`Link`] |
@@ -62,28 +65,33 @@
 mod burst;
 mod config;
 mod cpus;
+mod device;
 mod eal;
 mod errno;
+mod info;
 mod mbuf;
 mod mempool;
 mod options;
 mod port;
 mod queue;
 mod ring;
+mod rss;
 mod setup;
 mod stats;
 pub mod thread;
 mod timestamp;
 
 pub use burst::{BURST, Burst, Drain};
-pub use config::{DEFAULT_DESCRIPTORS, PortConfig, PortInfo, PortWarning, RssConfig, RssTypes};
+pub use config::{DEFAULT_DESCRIPTORS, PortConfig, PortWarning};
 pub use cpus::CpuSet;
 pub use eal::{Eal, EalError, version};
 pub use errno::Errno;
+pub use info::PortInfo;
 pub use mbuf::{Checksum, HEADROOM, L4Checksum, Mbuf};
 pub use mempool::{DEFAULT_CACHE, DEFAULT_DATA_ROOM, Mempool, MempoolError};
 pub use options::{DEFAULT_MEMORY_MB, EalOptions, Huge};
 pub use port::{Port, PortError, Started};
 pub use queue::{RxQueue, TxQueue};
 pub use ring::{MAX_RING_QUEUES, Ring, Wire};
+pub use rss::{RssConfig, RssTypes};
 pub use stats::{Link, PortStats};

@@ -204,7 +204,8 @@ impl Mbuf {
         }
     }
 
-    /// DPDK's number of the port that received the packet; see [`crate::Port::id`].
+    /// DPDK's number of the port that received the packet; see [`crate::Port::id`]. Ports made of rings
+    /// leave it as it was.
     #[inline]
     pub fn port(&self) -> u16 {
         self.header().port

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use dpdk_sys as c;
+
 use crate::cpus::CpuSet;
 
 /// Memory for packets and rings, in MiB, when nothing else is asked for: 16,384 mbufs of the default
@@ -12,7 +14,7 @@ pub const DEFAULT_MEMORY_MB: u32 = 64;
 /// Where packet memory comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Huge {
-    /// Huge pages when enough of them are free, ordinary pages otherwise. A NIC needs huge pages;
+    /// Huge pages when enough of them are free and usable, ordinary pages otherwise. A NIC needs huge pages;
     /// virtual ports run on either.
     #[default]
     Auto,
@@ -117,7 +119,7 @@ fn huge_pages(mb: u32, args: &mut Vec<String>) {
     args.extend(["--in-memory".into(), "-m".into(), mb.to_string()]);
 }
 
-/// MiB of free huge pages of all sizes; what cannot be read counts as none.
+/// MiB of free and usable huge pages of all sizes; what cannot be read counts as none.
 fn free_huge_mb(folder: &Path) -> u64 {
     let Ok(sizes) = fs::read_dir(folder) else {
         return 0;
@@ -133,9 +135,18 @@ fn free_huge_mb(folder: &Path) -> u64 {
                 .parse()
                 .ok()?;
             let free = fs::read_to_string(entry.path().join("free_hugepages")).ok()?;
-            Some(kb.saturating_mul(free.trim().parse().ok()?) / 1024)
+            let free: u64 = free.trim().parse().ok()?;
+            (free > 0 && huge_page_usable(kb)).then(|| kb.saturating_mul(free) / 1024)
         })
         .sum()
+}
+
+/// Whether this process may have a page of this size: EAL cannot be initialised a second time, so
+/// [`Huge::Auto`] has to know beforehand.
+fn huge_page_usable(kb: u64) -> bool {
+    let bytes = kb.saturating_mul(1024);
+    // SAFETY: the size is a power of two, as asked for; the function maps a page of its own and unmaps it.
+    bytes.is_power_of_two() && unsafe { c::shim_huge_page_usable(bytes) != 0 }
 }
 
 #[cfg(test)]

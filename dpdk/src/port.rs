@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dpdk_sys as c;
 use thiserror::Error;
 
-use crate::config::{PortConfig, PortInfo, PortWarning};
+use crate::config::{PortConfig, PortWarning};
+use crate::device::{find, not_found, port_name};
 use crate::eal::Eal;
 use crate::errno::{Errno, check};
+use crate::info::PortInfo;
 use crate::mempool::Mempool;
 use crate::queue::{RxQueue, TxQueue};
 use crate::ring::Ring;
 use crate::stats::{self, Link, PortStats};
-use crate::{setup, timestamp};
+use crate::{info, setup, timestamp};
 
 /// A port that this handle owns, among its queues; all methods are for the control side.
 ///
@@ -40,10 +42,12 @@ pub struct Started {
 #[derive(Debug, Error)]
 pub enum PortError {
     /// DPDK has no port of this name, most often because its probe failed.
-    #[error("port {port} does not exist or failed to start. {way_out}")]
+    #[error("port {port} does not exist or failed to start (there are: {others}). {way_out}")]
     NotFound {
         /// The name.
         port: String,
+        /// The ports that there are.
+        others: String,
         /// What to check, by the kind of device.
         way_out: &'static str,
     },
@@ -104,12 +108,15 @@ impl Port {
     /// device with arguments, such as `net_tap0,iface=rail0`.
     pub fn attach(eal: &Eal, device: &str) -> Result<Port, PortError> {
         let name = port_name(device);
+        let c_device = CString::new(device).map_err(|_| not_found(&name))?;
+        // One probe at a time, and none while a port is being closed.
+        let claimed = eal.claimed_ports();
         if find(&name).is_some() {
             return Err(PortError::InUse { port: name });
         }
-        let c_device = CString::new(device).map_err(|_| not_found(&name))?;
         // SAFETY: EAL is initialised, and the string is NUL-terminated and only read.
         let failed = unsafe { c::rte_dev_probe(c_device.as_ptr()) };
+        drop(claimed);
         if failed < 0 {
             return Err(not_found(&name));
         }
@@ -150,7 +157,7 @@ impl Port {
 
     /// What the port is and can do.
     pub fn info(&self) -> Result<PortInfo, PortError> {
-        setup::info(self.owned.id).map_err(|errno| self.owned.error("read its properties", errno))
+        info::info(self.owned.id).map_err(|errno| self.owned.error("read its properties", errno))
     }
 
     /// Sets the port up and starts it; received packets come from `pool`.
@@ -214,7 +221,7 @@ impl Port {
 
     /// The port's Ethernet address.
     pub fn mac(&self) -> Result<[u8; 6], PortError> {
-        self.control("read its address", setup::mac)
+        self.control("read its address", info::mac)
     }
 
     /// Gives the port another Ethernet address.
@@ -228,7 +235,7 @@ impl Port {
 
     /// The MTU in bytes.
     pub fn mtu(&self) -> Result<u16, PortError> {
-        self.control("read its MTU", setup::mtu)
+        self.control("read its MTU", info::mtu)
     }
 
     /// Changes the MTU. Many NICs want it set by [`PortConfig::mtu`] before they start, and say so.
@@ -295,6 +302,8 @@ impl Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         let state = *self.lock();
+        // Held until the end, so that the number is not given out again before it is free here too.
+        let mut claimed = self.eal.claimed_ports();
         // SAFETY: this owner's port, and the handle and all queues are gone, so nobody uses it. A failure
         // leaves nothing to be done: the driver said what it could in its log.
         unsafe {
@@ -306,85 +315,6 @@ impl Drop for Owned {
             }
         }
         timestamp::set_driver(self.id, "");
-        self.eal.claimed_ports().retain(|&id| id != self.id);
-    }
-}
-
-/// A device's port name: without arguments, and a PCI address with its domain.
-fn port_name(device: &str) -> String {
-    let name = device.split(',').next().unwrap_or_default().trim();
-    if is_short_pci(name) {
-        format!("0000:{name}")
-    } else {
-        name.to_owned()
-    }
-}
-
-/// `bb:dd.f` in hexadecimal.
-fn is_short_pci(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    bytes.len() == 7
-        && bytes.iter().enumerate().all(|(i, byte)| match i {
-            2 => *byte == b':',
-            5 => *byte == b'.',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
-fn find(name: &str) -> Option<u16> {
-    let c_name = CString::new(name).ok()?;
-    let mut id = 0;
-    // SAFETY: the name is NUL-terminated, the other pointer is to a variable to fill.
-    let failed = unsafe { c::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &mut id) };
-    (failed == 0).then_some(id)
-}
-
-fn not_found(name: &str) -> PortError {
-    PortError::NotFound {
-        port: name.into(),
-        way_out: way_out(name),
-    }
-}
-
-/// What keeps a device of this kind from starting, most often.
-fn way_out(name: &str) -> &'static str {
-    const KINDS: &[(&str, &str)] = &[
-        (
-            "net_af_packet",
-            "Does the interface of iface= exist in this network namespace and is it up? \
-             AF_PACKET needs root or CAP_NET_RAW",
-        ),
-        (
-            "net_af_xdp",
-            "Does the interface of iface= exist in this network namespace, with the queues asked for? \
-             AF_XDP needs root or CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF",
-        ),
-        (
-            "net_pcap",
-            "Can the file of rx_pcap= be read and is it a capture? Can the file of tx_pcap= be written?",
-        ),
-        (
-            "net_tap",
-            "Is /dev/net/tun there? TAP needs root or CAP_NET_ADMIN",
-        ),
-        (
-            "net_memif",
-            "Can the socket's folder be written to, and does the other side use the same id?",
-        ),
-        (
-            "net_virtio_user",
-            "Is /dev/vhost-net there, or the socket of path=?",
-        ),
-        (
-            "net_",
-            "Is the driver's name right, is it part of this build, and are its arguments as documented?",
-        ),
-    ];
-    match KINDS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
-        Some((_, way_out)) => way_out,
-        None => {
-            "Is the address right (lspci -D), and is the device bound to vfio-pci? \
-             dpdk-devbind.py --status shows it, dpdk-devbind.py --bind=vfio-pci changes it"
-        }
+        claimed.retain(|&id| id != self.id);
     }
 }

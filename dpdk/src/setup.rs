@@ -1,13 +1,13 @@
 //! The steps from a probed port to a running one.
 
-use std::ffi::CStr;
-
 use dpdk_sys as c;
 
-use crate::config::{PortConfig, PortInfo, PortWarning, RssConfig, RssTypes, fit_key};
-use crate::errno::{Errno, check};
+use crate::config::{PortConfig, PortWarning};
+use crate::errno::check;
+use crate::info::{RX_CHECKSUMS, TX_CHECKSUMS, driver, mtu, raw_info};
 use crate::mempool::Mempool;
 use crate::port::PortError;
+use crate::rss::{self, RssConfig};
 use crate::timestamp;
 
 /// What became of a configuration.
@@ -16,11 +16,6 @@ pub(crate) struct Setup {
     pub(crate) tx_queues: u16,
     pub(crate) warnings: Vec<PortWarning>,
 }
-
-const RX_CHECKSUMS: u64 =
-    c::SHIM_RX_OFFLOAD_IPV4_CKSUM | c::SHIM_RX_OFFLOAD_UDP_CKSUM | c::SHIM_RX_OFFLOAD_TCP_CKSUM;
-const TX_CHECKSUMS: u64 =
-    c::SHIM_TX_OFFLOAD_IPV4_CKSUM | c::SHIM_TX_OFFLOAD_UDP_CKSUM | c::SHIM_TX_OFFLOAD_TCP_CKSUM;
 
 /// Smallest IPv4 MTU (RFC 791), for drivers that name no limit.
 const MIN_MTU: u16 = 68;
@@ -43,16 +38,16 @@ pub(crate) fn configure(
     let mut conf = c::rte_eth_conf::default();
     conf.rxmode.offloads = steps.rx_offloads(config);
     conf.txmode.offloads = steps.tx_offloads(config);
-    // The key must live until the call below has copied it.
-    let mut key = Vec::new();
-    let rss = config.rss.as_ref().filter(|_| rx_queues > 1);
-    if let Some(rss) = rss {
-        steps.rss(rss, &mut conf, &mut key);
+    let mut hashing = match &config.rss {
+        Some(wanted) if rx_queues > 1 => steps.hashing(wanted),
+        _ => None,
+    };
+    if let Some(hashing) = &mut hashing {
+        hashing.write_to(&mut conf);
     }
-    let spread = conf.rxmode.mq_mode == c::RTE_ETH_MQ_RX_RSS;
 
     // SAFETY: the caller owns the port, which is not running. `conf` is fully initialised, and the RSS key
-    // it may point to is `key`, which has the length given beside it and outlives the call.
+    // it may point to belongs to `hashing`, has the length given beside it and outlives the call.
     let result = unsafe { c::rte_eth_dev_configure(id, rx_queues, tx_queues, &conf) };
     steps.done("configure it", result)?;
     steps.set_mtu(config);
@@ -61,11 +56,15 @@ pub(crate) fn configure(
         // SAFETY: the caller owns the port.
         let result = unsafe { c::rte_eth_promiscuous_enable(id) };
         steps.optional("promiscuous mode", result);
+    } else {
+        // SAFETY: the caller owns the port.
+        let result = unsafe { c::rte_eth_allmulticast_enable(id) };
+        steps.optional("reception of all multicast", result);
     }
     // SAFETY: the caller owns the port, and all its queues are set up.
     let result = unsafe { c::rte_eth_dev_start(id) };
     steps.done("start it", result)?;
-    if spread {
+    if hashing.is_some() {
         steps.reta(rx_queues);
     }
     timestamp::set_driver(id, &driver(&steps.info));
@@ -219,41 +218,38 @@ impl Steps<'_> {
         offloads
     }
 
-    fn rss(&mut self, rss: &RssConfig, conf: &mut c::rte_eth_conf, key: &mut Vec<u8>) {
-        let capable = self.info.flow_type_rss_offloads;
-        let types = rss.types.0 & capable;
-        if types == 0 {
-            self.missing("RSS; its own way of spreading packets over queues stays");
+    fn hashing(&mut self, wanted: &RssConfig) -> Option<rss::Hashing> {
+        let (hashing, missing) = rss::hashing(&self.info, wanted);
+        for feature in missing {
+            self.missing(feature);
+        }
+        hashing
+    }
+
+    /// Deals the entries of the RSS table to the queues in turn. Drivers do so by default, but not all
+    /// start anew after an earlier user.
+    fn reta(&mut self, rx_queues: u16) {
+        let mut table = rss::table(self.info.reta_size, rx_queues);
+        if table.is_empty() {
+            self.missing("an RSS table to set");
             return;
         }
-        let mut level = 0;
-        if rss.innermost {
-            if can_look_inside(&self.info) {
-                level = c::SHIM_RSS_LEVEL_INNERMOST;
-            } else {
-                self.missing("RSS over the innermost header");
-            }
-        }
-        *key = fit_key(&rss.key, usize::from(self.info.hash_key_size));
-        let (rss_key, rss_key_len) = match key.is_empty() {
-            true => (std::ptr::null_mut(), 0),
-            false => (key.as_mut_ptr(), key.len() as u8),
+        // SAFETY: the caller owns the port; the array covers as many entries as the port has.
+        let result = unsafe {
+            c::rte_eth_dev_rss_reta_update(self.id, table.as_mut_ptr(), self.info.reta_size)
         };
-        conf.rxmode.mq_mode = c::RTE_ETH_MQ_RX_RSS;
-        conf.rx_adv_conf.rss_conf.rss_key = rss_key;
-        conf.rx_adv_conf.rss_conf.rss_key_len = rss_key_len;
-        conf.rx_adv_conf.rss_conf.rss_hf = types | level;
+        self.optional("an RSS table to set", result);
     }
 
     fn set_mtu(&mut self, config: &PortConfig) {
         let Some(wanted) = config.mtu else { return };
         let kept = mtu(self.id).unwrap_or(0);
-        if kept == wanted {
-            return;
-        }
+        // Also when DPDK believes that it is so: a kernel interface behind the port may differ.
         // SAFETY: the caller owns the port, which is configured and not running.
         let result = unsafe { c::rte_eth_dev_set_mtu(self.id, wanted) };
-        if let Err(errno) = check(result) {
+        if let Err(errno) = check(result)
+            && kept != wanted
+        {
             let port = self.name.into();
             self.warnings.push(PortWarning::Mtu {
                 port,
@@ -300,87 +296,7 @@ impl Steps<'_> {
         }
         Ok(())
     }
-
-    /// Deals the entries of the RSS table to the queues in turn. Drivers do so by default, but not all
-    /// start anew after an earlier user.
-    fn reta(&mut self, rx_queues: u16) {
-        let size = usize::from(self.info.reta_size);
-        if size == 0 {
-            self.missing("an RSS table to set");
-            return;
-        }
-        let group = c::SHIM_RETA_GROUP as usize;
-        let mut table = vec![c::rte_eth_rss_reta_entry64::default(); size.div_ceil(group)];
-        for entry in 0..size {
-            let slots = &mut table[entry / group];
-            slots.mask |= 1 << (entry % group);
-            slots.reta[entry % group] = entry as u16 % rx_queues;
-        }
-        // SAFETY: the caller owns the port; the array covers `size` entries, as many as the port has.
-        let result = unsafe {
-            c::rte_eth_dev_rss_reta_update(self.id, table.as_mut_ptr(), self.info.reta_size)
-        };
-        self.optional("an RSS table to set", result);
-    }
 }
 
 /// DPDK's `SOCKET_ID_ANY`, -1, as the queue functions take it.
 const ANY_SOCKET: u32 = u32::MAX;
-
-fn raw_info(id: u16) -> Result<c::rte_eth_dev_info, Errno> {
-    let mut info = c::rte_eth_dev_info::default();
-    // SAFETY: the pointer is to a struct to fill; DPDK checks the port's number.
-    check(unsafe { c::rte_eth_dev_info_get(id, &mut info) })?;
-    Ok(info)
-}
-
-fn driver(info: &c::rte_eth_dev_info) -> String {
-    if info.driver_name.is_null() {
-        return String::new();
-    }
-    // SAFETY: not null, hence the driver's NUL-terminated name in static memory.
-    unsafe { CStr::from_ptr(info.driver_name) }
-        .to_string_lossy()
-        .into_owned()
-}
-
-fn can_look_inside(info: &c::rte_eth_dev_info) -> bool {
-    info.flow_type_rss_offloads & c::SHIM_RSS_LEVEL_MASK != 0
-}
-
-pub(crate) fn info(id: u16) -> Result<PortInfo, Errno> {
-    let raw = raw_info(id)?;
-    // SAFETY: reads the port's record.
-    let socket = unsafe { c::rte_eth_dev_socket_id(id) };
-    Ok(PortInfo {
-        driver: driver(&raw),
-        socket: u32::try_from(socket).ok(),
-        mac: mac(id)?,
-        max_rx_queues: raw.max_rx_queues,
-        max_tx_queues: raw.max_tx_queues,
-        min_mtu: raw.min_mtu,
-        max_mtu: raw.max_mtu,
-        rss_types: RssTypes(raw.flow_type_rss_offloads & RssTypes::FLOWS.0),
-        rss_innermost: can_look_inside(&raw),
-        rss_key_len: usize::from(raw.hash_key_size),
-        reta_size: raw.reta_size,
-        rx_checksums: raw.rx_offload_capa & RX_CHECKSUMS == RX_CHECKSUMS,
-        tx_checksums: raw.tx_offload_capa & TX_CHECKSUMS == TX_CHECKSUMS,
-        vlan_strip: raw.rx_offload_capa & c::SHIM_RX_OFFLOAD_VLAN_STRIP != 0,
-        vlan_insert: raw.tx_offload_capa & c::SHIM_TX_OFFLOAD_VLAN_INSERT != 0,
-    })
-}
-
-pub(crate) fn mac(id: u16) -> Result<[u8; 6], Errno> {
-    let mut mac = c::rte_ether_addr::default();
-    // SAFETY: the pointer is to an address to fill; DPDK checks the port's number.
-    check(unsafe { c::rte_eth_macaddr_get(id, &mut mac) })?;
-    Ok(mac.addr_bytes)
-}
-
-pub(crate) fn mtu(id: u16) -> Result<u16, Errno> {
-    let mut mtu = 0;
-    // SAFETY: the pointer is to a variable to fill; DPDK checks the port's number.
-    check(unsafe { c::rte_eth_dev_get_mtu(id, &mut mtu) })?;
-    Ok(mtu)
-}

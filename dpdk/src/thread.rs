@@ -33,7 +33,7 @@ pub enum ThreadError {
         errno: Errno,
     },
     /// The core does not exist, or this process may not use it.
-    #[error("core {core} is not usable here; this process may use {usable}")]
+    #[error("core {core} does not exist, or not for this thread, which may use {usable}")]
     Core {
         /// The core asked for.
         core: usize,

@@ -54,8 +54,19 @@ const STATIC_BASE: &[&str] = &[
     "telemetry",
 ];
 
+/// Libraries that `STATIC_BASE` calls in some versions only: logging left EAL in 23.11.
+const STATIC_BASE_IF_FOUND: &[&str] = &["log"];
+
 /// System libraries that `STATIC_BASE` needs: EAL reads the NUMA layout and uses `strlcpy`.
 const STATIC_SYSTEM: &[&str] = &["numa", "bsd", "m", "dl", "pthread"];
+
+/// System libraries that the archives need or not, depending on how they were built: compressed firmware,
+/// device trees, TAP's flow rules. The linker takes them only if something refers to them.
+const STATIC_SYSTEM_IF_FOUND: &[&str] = &["archive", "fdt", "bpf"];
+
+/// Names drivers to leave out of a static build, separated by spaces, such as `net_mlx5 net_af_xdp`, for
+/// a binary that shall start without their system libraries.
+const WITHOUT: &str = "DPDK_SYS_WITHOUT";
 
 /// The drivers of a static build: virtual ports, paravirtual ones, and the NICs of 1 to 100 Gbit/s
 /// hosts. `mempool_stack` and the rest of DPDK's drivers are left to dynamic builds.
@@ -246,12 +257,23 @@ fn link_static(dpdk: &pkg_config::Library) {
         }
         archives.push(name);
     }
+    archives.extend(STATIC_BASE_IF_FOUND.iter().filter(|name| has_archive(name)));
+    system.extend(
+        STATIC_SYSTEM_IF_FOUND
+            .iter()
+            .filter(|name| linker_finds(name)),
+    );
+
+    println!("cargo::rerun-if-env-changed={WITHOUT}");
+    let without = env::var(WITHOUT).unwrap_or_default();
     for pmd in PMDS {
         let archive = std::iter::once(&pmd.archive)
             .chain(pmd.dpdk)
             .find(|name| !has_archive(name));
         let library = pmd.system.iter().find(|name| !linker_finds(name));
-        if let Some(missing) = archive {
+        if without.split_whitespace().any(|name| name == pmd.archive) {
+            continue;
+        } else if let Some(missing) = archive {
             println!(
                 "cargo::warning=driver {} left out: librte_{missing}.a is missing",
                 pmd.archive
@@ -273,6 +295,8 @@ fn link_static(dpdk: &pkg_config::Library) {
         // Not bundled into the rlib: the final link reads the archives once, in place.
         println!("cargo::rustc-link-lib=static:+whole-archive,-bundle=rte_{archive}");
     }
+    system.sort_unstable();
+    system.dedup();
     for library in system {
         println!("cargo::rustc-link-lib=dylib={library}");
     }

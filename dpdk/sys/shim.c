@@ -1,4 +1,4 @@
-/* CPU affinity (sched_getaffinity) is a GNU extension. */
+/* CPU affinity (sched_getaffinity) and huge pages (MAP_HUGETLB) are GNU extensions. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -6,8 +6,17 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "shim.h"
+
+/* Linux 5.14; older C libraries do not name it. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
 
 _Static_assert(sizeof(struct shim_cpus) == sizeof(cpu_set_t), "shim_cpus stands for cpu_set_t");
 
@@ -54,6 +63,24 @@ int shim_affinity_set(const struct shim_cpus *cpus)
 		if (cpus->bits[cpu / 64] >> (cpu % 64) & 1)
 			CPU_SET(cpu, &set);
 	return sched_setaffinity(0, sizeof(set), &set) == 0 ? 0 : errno;
+}
+
+int shim_huge_page_usable(uint64_t bytes)
+{
+	int size = __builtin_ctzll(bytes) << MAP_HUGE_SHIFT;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | size;
+	void *page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+	int usable;
+
+	if (page == MAP_FAILED)
+		return 0;
+	/*
+	 * A control group may forbid the page although the pool has it, which a plain write would find out
+	 * by SIGBUS. Kernels that do not know the advice answer EINVAL.
+	 */
+	usable = madvise(page, bytes, MADV_POPULATE_WRITE) == 0 || errno == EINVAL;
+	munmap(page, bytes);
+	return usable;
 }
 
 unsigned int shim_pool_size(const struct rte_mempool *pool)

@@ -47,11 +47,13 @@ enum {
 enum {
 	SHIM_MAX_ETHPORTS = RTE_MAX_ETHPORTS,
 	SHIM_MAX_LCORE = RTE_MAX_LCORE,
+	SHIM_ETH_NAME_MAX_LEN = RTE_ETH_NAME_MAX_LEN,
 	SHIM_MEMPOOL_CACHE_MAX = RTE_MEMPOOL_CACHE_MAX_SIZE,
 	SHIM_HEADROOM = RTE_PKTMBUF_HEADROOM,
 	SHIM_DEFAULT_DATA_ROOM = RTE_MBUF_DEFAULT_BUF_SIZE,
 	SHIM_RETA_GROUP = RTE_ETH_RETA_GROUP_SIZE,
-	SHIM_ETHER_OVERHEAD = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN,
+	/* What a frame has beyond the MTU: its header, up to two VLAN tags, its checksum. */
+	SHIM_ETHER_OVERHEAD = RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN + RTE_ETHER_CRC_LEN,
 	/* The unit of net_pcap's receive timestamps. */
 #if RTE_VERSION >= RTE_VERSION_NUM(26, 7, 0, 0)
 	SHIM_PCAP_NS_PER_TICK = 1,
@@ -125,6 +127,9 @@ uint64_t shim_tsc_hz(void);
 /* Affinity of the calling thread; 0 or a positive errno. */
 int shim_affinity_get(struct shim_cpus *cpus);
 int shim_affinity_set(const struct shim_cpus *cpus);
+
+/* Whether a huge page of this size, a power of two in bytes, can be mapped and written to. */
+int shim_huge_page_usable(uint64_t bytes);
 
 unsigned int shim_pool_size(const struct rte_mempool *pool);
 unsigned int shim_pool_data_room(struct rte_mempool *pool);

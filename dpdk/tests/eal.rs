@@ -56,9 +56,10 @@ fn a_device_that_does_not_start_is_named() {
     assert!(matches!(error, PortError::NotFound { .. }), "{error}");
     let text = error.to_string();
     assert!(
-        text.contains("net_pcap0") && text.contains("rx_pcap="),
+        text.contains("port net_pcap0 ") && text.contains("rx_pcap="),
         "{text}"
     );
+    assert!(text.contains("there are: net_null0"), "{text}");
     // The device beside it works.
     Port::by_name(&eal, "net_null0").expect("the null port is there");
 }
