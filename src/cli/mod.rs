@@ -9,6 +9,7 @@ pub mod diagnostics;
 pub mod lab;
 pub mod output;
 pub mod replay;
+pub mod run;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ pub enum Command {
     Lab(lab::Args),
     /// Run a capture through the packet path, and write what would leave
     Replay(replay::Args),
+    /// Run the rail
+    Run(run::Args),
 }
 
 /// Reads the command line and does what it says. Ends the process with [`USAGE`] if that makes no
@@ -53,5 +56,6 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Run(args) => run::run(&args),
     }
 }

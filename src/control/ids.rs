@@ -16,7 +16,7 @@ pub struct BackendName {
 
 /// The ids of a rail. An id names one backend of one service for as long as either the pool or any
 /// connection table knows it, so a pin can never reach a stranger that inherited the number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct BackendIds {
     names: HashMap<BackendName, BackendId>,
     retired: BTreeSet<BackendId>,
@@ -110,5 +110,57 @@ impl BackendIds {
         let id = BackendId::new(self.highest + 1).ok()?;
         self.highest += 1;
         Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{Config, Environment, parse};
+
+    fn config(backends: &[&str]) -> Config {
+        let mut text = String::from(
+            "[node]\nname = \"a\"\nworkers = [1]\ncontrol_core = 0\n\
+             [[port]]\ndevice = \"net_null0\"\naddress = [\"192.0.2.10/24\"]\n\
+             [pool]\nhash_key = \"000102030405060708090a0b0c0d0e0f\"\n\
+             [[service]]\nname = \"web\"\nvip = \"203.0.113.10\"\n",
+        );
+        for (i, name) in backends.iter().enumerate() {
+            let last = i + 20;
+            text +=
+                &format!("[[service.backend]]\nname = \"{name}\"\naddress = \"192.0.2.{last}\"\n");
+        }
+        parse(&text, "test.toml", &Environment::any())
+            .expect("valid")
+            .0
+    }
+
+    fn id(ids: &BackendIds, backend: &str) -> Option<u32> {
+        let (name, id) = ids.iter().find(|(n, _)| n.backend.as_str() == backend)?;
+        assert_eq!(ids.name(id), Some(name));
+        Some(id.get())
+    }
+
+    #[test]
+    fn a_retired_id_waits_until_no_table_names_it() {
+        let mut ids = BackendIds::default();
+        ids.assign(&config(&["a", "b"]).pool).expect("room");
+        assert_eq!((id(&ids, "a"), id(&ids, "b")), (Some(1), Some(2)));
+
+        ids.assign(&config(&["b", "c"]).pool).expect("room");
+        assert_eq!((id(&ids, "b"), id(&ids, "c")), (Some(2), Some(3)));
+        assert_eq!(id(&ids, "a"), None);
+
+        let mut named = IdSet::new();
+        named.insert(BackendId::new(1).expect("an id"));
+        ids.reclaim(&named);
+        ids.assign(&config(&["b", "c", "d"]).pool).expect("room");
+        assert_eq!(id(&ids, "d"), Some(4), "1 is still pinned");
+
+        ids.reclaim(&IdSet::new());
+        ids.assign(&config(&["b", "c", "d", "e"]).pool)
+            .expect("room");
+        assert_eq!(id(&ids, "e"), Some(1));
+        assert_eq!(ids.places(), 5);
     }
 }

@@ -2,3 +2,5 @@
 
 pub mod compile;
 pub mod ids;
+pub mod rail;
+mod solicit;

@@ -1,5 +1,6 @@
 //! What the rail answers itself: ARP for its addresses, echo requests to them and to VIPs.
 
+use crate::table::news::Sighting;
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::template::LinkHeader;
 use crate::wire::arp::{Arp, ArpOperation, ArpPacket};
@@ -7,10 +8,10 @@ use crate::wire::icmpv4::Icmpv4Header;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::{EtherType, EthernetHeader, MacAddr, put, view, view_mut};
 
+use super::Pipeline;
 use super::classify::Parsed;
 use super::frame::Frame;
 use super::verdict::{DropReason, Verdict};
-use super::{Learned, Pipeline};
 
 impl Pipeline {
     /// ARP (RFC 826): answers requests for the rail's addresses on this port, reports what others say
@@ -28,7 +29,7 @@ impl Pipeline {
             return Verdict::Drop(DropReason::BadArp);
         };
         if !arp.is_probe() {
-            self.report(Learned {
+            self.report(Sighting {
                 address: arp.sender_ip.into(),
                 mac: arp.sender_mac,
             });

@@ -17,33 +17,19 @@ pub mod verdict;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crossbeam::queue::ArrayQueue;
-
 use crate::table::conn::ConnOwner;
 use crate::table::counters::Counters;
 use crate::table::hash::{BURST, FlowBurst, FlowHash, flow_hash_v4_burst};
 use crate::table::limiter::TokenBucket;
+use crate::table::news::{News, Sighting};
 use crate::table::service::Address;
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{HashKey, Nanos};
-use crate::wire::{IpProtocol, MacAddr};
+use crate::wire::IpProtocol;
 
 use classify::{Kind, Parsed, classify};
 use frame::Frame;
 use verdict::{DropReason, Verdict};
-
-/// What a station said about itself in ARP: news for the neighbour table on the control core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Learned {
-    /// Protocol address.
-    pub address: IpAddr,
-    /// Link address.
-    pub mac: MacAddr,
-}
-
-/// News from the packet path to the control core. When it is full, news is lost: the control core
-/// asks again.
-pub type News = Arc<ArrayQueue<Learned>>;
 
 /// What is known of a burst between its two stages.
 #[derive(Debug)]
@@ -260,9 +246,9 @@ impl Pipeline {
         self.conns.advance(now);
     }
 
-    fn report(&self, learned: Learned) {
+    fn report(&self, sighting: Sighting) {
         // A full queue loses news on purpose: see `News`.
-        let _ = self.news.push(learned);
+        let _ = self.news.push(sighting);
     }
 }
 

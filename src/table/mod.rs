@@ -13,6 +13,8 @@
 //! | [`service`] | which service a packet is for | control |
 //! | [`snapshot`] | everything above that workers share, at one moment | control |
 //! | [`template`] | the headers in front of a packet to one backend | control |
+//! | [`news`] | what workers tell the control core | workers |
+//! | [`port`] | a port's state and counters, to show | nobody |
 //! | [`publish`] | the swap: one publisher's value, read by every worker once per burst | control |
 
 pub mod conn;
@@ -23,7 +25,9 @@ mod key;
 pub mod limiter;
 pub mod maglev;
 pub mod neighbor;
+pub mod news;
 mod populate;
+pub mod port;
 mod prime;
 pub mod publish;
 pub mod service;

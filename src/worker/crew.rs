@@ -10,10 +10,11 @@ use crossbeam::queue::ArrayQueue;
 use dpdk::thread::ThreadError;
 use dpdk::{Eal, Mempool};
 
-use crate::pipeline::{News, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::table::HashKey;
 use crate::table::conn::{ConnError, ConnOwner, ConnSettings, ConnTable};
 use crate::table::counters::Counters;
+use crate::table::news::News;
 use crate::table::publish::Reader;
 use crate::table::snapshot::Snapshot;
 

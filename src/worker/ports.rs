@@ -1,10 +1,13 @@
 //! Opens the ports and deals their queues to the workers.
 
 use dpdk::{
-    DEFAULT_CACHE, Eal, EalError, Mempool, MempoolError, Port, PortConfig, PortError, PortStats,
-    RssConfig, RssTypes, Started,
+    DEFAULT_CACHE, Eal, EalError, Mempool, MempoolError, Port, PortConfig, RssConfig, RssTypes,
+    Started,
 };
-pub use dpdk::{EalOptions, Huge};
+pub use dpdk::{EalOptions, Huge, PortError};
+
+use crate::table::port::PortReport;
+use crate::wire::MacAddr;
 
 use super::port::{Input, Output};
 
@@ -137,9 +140,33 @@ impl Ports {
         Ok(())
     }
 
-    /// The counters of every port that answers, by port index.
-    pub fn stats(&self) -> Vec<Option<PortStats>> {
-        self.ports.iter().map(|p| p.stats().ok()).collect()
+    /// The ports' link addresses, by port index.
+    pub fn macs(&self) -> Result<Vec<[u8; 6]>, PortError> {
+        self.ports.iter().map(Port::mac).collect()
+    }
+
+    /// What the ports say of themselves now, by port index; zeros where one does not answer.
+    pub fn reports(&self) -> Vec<PortReport> {
+        self.ports.iter().map(report).collect()
+    }
+}
+
+fn report(port: &Port) -> PortReport {
+    let stats = port.stats().unwrap_or_default();
+    let link = port.link().ok();
+    PortReport {
+        name: port.name().to_owned(),
+        mac: MacAddr(port.mac().unwrap_or_default()).to_string(),
+        up: link.as_ref().is_some_and(|l| l.up),
+        speed_mbps: link.and_then(|l| l.speed_mbps),
+        rx_packets: stats.rx_packets,
+        rx_bytes: stats.rx_bytes,
+        tx_packets: stats.tx_packets,
+        tx_bytes: stats.tx_bytes,
+        rx_missed: stats.rx_missed,
+        rx_errors: stats.rx_errors,
+        tx_errors: stats.tx_errors,
+        rx_no_mbuf: stats.rx_no_mbuf,
     }
 }
 

@@ -1,0 +1,343 @@
+//! A running rail as the control core sees it: the desired state, the tables made of it, and what is
+//! told to and heard from the workers.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::pool::Config;
+use crate::table::conn::ConnTable;
+use crate::table::counters::Counters;
+use crate::table::neighbor::{Learned, Neighbor, NeighborTable, Request};
+use crate::table::news::News;
+use crate::table::port::PortReport;
+use crate::table::publish::{Publisher, Reader};
+use crate::table::snapshot::{PortIndex, Snapshot};
+use crate::table::{BackendId, IdSet, Nanos};
+use crate::wire::MacAddr;
+
+use super::compile::{CompileError, LinkAddresses, TableCache, compile, gateways};
+use super::ids::{BackendIds, BackendName};
+use super::solicit;
+
+/// What the control core needs of ports and workers, without knowing DPDK.
+pub trait Hardware: Send {
+    /// Has a worker send a frame; `false` if it cannot take one now.
+    fn send(&self, port: PortIndex, frame: &[u8]) -> bool;
+
+    /// What the ports say of themselves, by index.
+    fn ports(&self) -> Vec<PortReport>;
+}
+
+/// One worker, to look at.
+#[derive(Debug, Clone)]
+pub struct WorkerView {
+    /// The core it is pinned to.
+    pub core: usize,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// Its connection table.
+    pub conns: Arc<ConnTable>,
+}
+
+/// Why a new configuration was not taken over. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It changes what only a restart can.
+    #[error("{0} cannot change while the rail runs: restart it with the new file")]
+    NeedsRestart(&'static str),
+    /// It cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+}
+
+/// The control core's state, for the tasks of its one thread.
+pub type SharedRail = Arc<Mutex<Rail>>;
+
+/// A running rail.
+pub struct Rail {
+    config: Config,
+    macs: Vec<[u8; 6]>,
+    ids: BackendIds,
+    tables: TableCache,
+    neighbors: NeighborTable,
+    publisher: Publisher<Snapshot>,
+    news: News,
+    hardware: Box<dyn Hardware>,
+    workers: Vec<WorkerView>,
+    started: Instant,
+    /// When tables are next scanned for ids that may be reused.
+    next_scan: Nanos,
+    /// What the counters of an id showed when it was given to the backend that has it now.
+    bases: HashMap<BackendId, Forwarded>,
+    applies: Applies,
+}
+
+/// Packets and bytes forwarded to a backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Forwarded {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes as they arrived, from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// How often a configuration was offered to the running rail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Applies {
+    /// Taken over.
+    pub done: u64,
+    /// Refused.
+    pub refused: u64,
+}
+
+struct Known<'a>(&'a NeighborTable);
+
+impl LinkAddresses for Known<'_> {
+    fn mac(&self, address: IpAddr) -> Option<[u8; 6]> {
+        self.0.mac(address).map(MacAddr::octets)
+    }
+}
+
+impl Rail {
+    /// Compiles the first snapshot. The next hops are unknown but for the static ones.
+    pub fn new(
+        config: Config,
+        macs: Vec<[u8; 6]>,
+        news: News,
+        hardware: Box<dyn Hardware>,
+    ) -> Result<Self, CompileError> {
+        let mut neighbors = NeighborTable::default();
+        let mut ids = BackendIds::default();
+        let mut tables = TableCache::default();
+        set_targets(&mut neighbors, &config, Nanos(0));
+        let first = compile(
+            &config,
+            &macs,
+            &mut ids,
+            &Known(&neighbors),
+            None,
+            &mut tables,
+        )?;
+        Ok(Rail {
+            config,
+            macs,
+            ids,
+            tables,
+            neighbors,
+            publisher: Publisher::new(first),
+            news,
+            hardware,
+            workers: Vec::new(),
+            started: Instant::now(),
+            next_scan: Nanos(0),
+            bases: HashMap::new(),
+            applies: Applies::default(),
+        })
+    }
+
+    /// A reader of the snapshots, for a worker.
+    pub fn reader(&self) -> Reader<Snapshot> {
+        self.publisher.reader()
+    }
+
+    /// Makes the running workers known.
+    pub fn attach(&mut self, workers: Vec<WorkerView>, hardware: Box<dyn Hardware>) {
+        self.workers = workers;
+        self.hardware = hardware;
+    }
+
+    /// Replaces the configuration: compiles all of it, then swaps. On an error nothing has changed.
+    pub fn apply(&mut self, config: Config) -> Result<(), ApplyError> {
+        let outcome = self.try_apply(config);
+        match outcome {
+            Ok(()) => self.applies.done += 1,
+            Err(_) => self.applies.refused += 1,
+        }
+        outcome
+    }
+
+    fn try_apply(&mut self, config: Config) -> Result<(), ApplyError> {
+        if let Some(what) = needs_restart(&self.config, &config) {
+            return Err(ApplyError::NeedsRestart(what));
+        }
+        let mut neighbors = self.neighbors.clone();
+        let mut ids = self.ids.clone();
+        set_targets(&mut neighbors, &config, self.now());
+        let snapshot = compile(
+            &config,
+            &self.macs,
+            &mut ids,
+            &Known(&neighbors),
+            Some(self.publisher.current()),
+            &mut self.tables,
+        )?;
+        for (name, id) in ids.iter() {
+            if self.ids.get(name) != Some(id) {
+                self.bases.insert(id, self.counted(id));
+            }
+        }
+        self.neighbors = neighbors;
+        self.ids = ids;
+        self.config = config;
+        self.publisher.publish(snapshot);
+        Ok(())
+    }
+
+    /// The regular work: hears the workers' news, asks for next hops, frees what nobody uses.
+    pub fn tick(&mut self) {
+        let now = self.now();
+        let before = self.neighbors.generation();
+        while let Some(seen) = self.news.pop() {
+            if self.neighbors.learn(seen.address, seen.mac, now) == Learned::Changed {
+                tracing::info!(address = %seen.address, mac = %seen.mac, "next hop");
+            }
+        }
+        let (config, macs, hardware) = (&self.config, &self.macs, &self.hardware);
+        self.neighbors.poll(now, |request| {
+            solicit(config, macs, hardware.as_ref(), request)
+        });
+        if self.neighbors.generation() != before {
+            self.republish();
+        }
+        let quiescent = self.publisher.reclaim() == 0;
+        if quiescent && now >= self.next_scan && self.ids.retired().next().is_some() {
+            self.next_scan = now + SCAN_PAUSE;
+            let mut named = IdSet::new();
+            for worker in &self.workers {
+                worker.conns.collect_ids(&mut named);
+            }
+            self.ids.reclaim(&named);
+        }
+    }
+
+    fn republish(&mut self) {
+        let compiled = compile(
+            &self.config,
+            &self.macs,
+            &mut self.ids,
+            &Known(&self.neighbors),
+            Some(self.publisher.current()),
+            &mut self.tables,
+        );
+        match compiled {
+            Ok(snapshot) => {
+                self.publisher.publish(snapshot);
+            }
+            // The configuration compiled before, so only a bug can lead here; keep what works.
+            Err(error) => tracing::error!(%error, "cannot compile the running configuration"),
+        }
+    }
+
+    /// The time since start, on the control core's clock.
+    pub fn now(&self) -> Nanos {
+        Nanos(self.started.elapsed().as_nanos() as u64)
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.publisher.current()
+    }
+
+    /// The workers.
+    pub fn workers(&self) -> &[WorkerView] {
+        &self.workers
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> Vec<PortReport> {
+        self.hardware.ports()
+    }
+
+    /// The next hops and what is known of them.
+    pub fn neighbors(&self) -> &NeighborTable {
+        &self.neighbors
+    }
+
+    /// The id of a backend.
+    pub fn id(&self, name: &BackendName) -> Option<BackendId> {
+        self.ids.get(name)
+    }
+
+    /// What all workers forwarded to a backend since it has its id.
+    pub fn forwarded(&self, id: BackendId) -> Forwarded {
+        let all = self.counted(id);
+        let base = self.bases.get(&id).copied().unwrap_or_default();
+        Forwarded {
+            packets: all.packets - base.packets,
+            bytes: all.bytes - base.bytes,
+        }
+    }
+
+    fn counted(&self, id: BackendId) -> Forwarded {
+        let mut sum = Forwarded::default();
+        for traffic in self.workers.iter().filter_map(|w| w.counters.backend(id)) {
+            sum.packets += traffic.packets.get();
+            sum.bytes += traffic.bytes.get();
+        }
+        sum
+    }
+
+    /// Configurations offered so far.
+    pub fn applies(&self) -> Applies {
+        self.applies
+    }
+
+    /// Every next hop is known, or has been asked for often enough to count as absent: what can be
+    /// forwarded is forwarded.
+    pub fn is_ready(&self) -> bool {
+        self.neighbors
+            .iter()
+            .all(|(_, n)| !matches!(n, Neighbor::Incomplete { asked, .. } if asked <= PATIENCE))
+    }
+}
+
+/// Time between two scans of the connection tables: a scan reads all of them.
+const SCAN_PAUSE: Duration = Duration::from_secs(10);
+
+/// Requests without an answer after which a next hop no longer keeps the rail from being ready.
+const PATIENCE: u32 = 3;
+
+/// Sends a request out of every port that has the address on its link.
+fn solicit(config: &Config, macs: &[[u8; 6]], hardware: &dyn Hardware, request: Request) {
+    for (index, (port, mac)) in config.ports.iter().zip(macs).enumerate() {
+        if let Some(frame) = solicit::request(port, *mac, request) {
+            hardware.send(PortIndex(index as u8), &frame);
+        }
+    }
+}
+
+/// Everything the rail sends to directly: gateways, backends and peers on a link.
+fn set_targets(neighbors: &mut NeighborTable, config: &Config, now: Nanos) {
+    let backends = config.pool.services.iter().flat_map(|s| &s.backends);
+    let on_link = backends
+        .map(|b| b.address)
+        .chain(config.other_peers().map(|p| p.address))
+        .filter(|a| config.port_on_link(*a).is_some());
+    let hops = gateways(config).map(|(_, gateway)| gateway).chain(on_link);
+    let fixed = config.neighbors.iter().map(|n| (n.address, n.mac));
+    neighbors.configure(hops, fixed, now);
+}
+
+/// The first part of the file that differs and cannot change at run time.
+fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
+    let checks = [
+        (old.node != new.node, "[node]"),
+        (old.dpdk != new.dpdk, "[dpdk]"),
+        (old.ports != new.ports, "[[port]]"),
+        (
+            old.limits.backends != new.limits.backends,
+            "[limits].backends",
+        ),
+    ];
+    checks
+        .into_iter()
+        .find(|(differs, _)| *differs)
+        .map(|c| c.1)
+}
