@@ -23,6 +23,15 @@ pub fn show(diagnostics: &[Diagnostic]) {
     }
 }
 
+/// A finding with the line it is about, as a terminal without colours and Unicode shows it.
+pub fn graphical(diagnostic: &Diagnostic) -> String {
+    let options = MietteHandlerOpts::new()
+        .force_graphical(true)
+        .unicode(false)
+        .color(false);
+    Report::new(diagnostic, &options.build()).to_string()
+}
+
 /// Findings as a JSON array. Line, column and help are `null` where there are none.
 pub fn to_json(diagnostics: &[Diagnostic]) -> Value {
     diagnostics.iter().map(one_to_json).collect()
@@ -155,12 +164,7 @@ mod tests {
             .iter()
             .find(|found| found.message.contains("wrkers"))
             .unwrap();
-        let handler = MietteHandlerOpts::new()
-            .force_graphical(true)
-            .unicode(false)
-            .color(false)
-            .build();
-        let shown = Report::new(found, &handler).to_string();
+        let shown = graphical(found);
         for part in [
             "rail.toml:4:1",
             "wrkers = 1",

@@ -22,6 +22,7 @@ mod parse;
 mod peer;
 mod service;
 mod violation;
+mod write;
 
 pub use crate::table::maglev::{TableSize, TableSizeError};
 pub use crate::table::{HashKey, HashKeyError};
@@ -34,10 +35,11 @@ pub use environment::{Environment, cpu_list};
 pub use limits::{AGE_UNIT, Limits, TIMEOUT_BOUNDS, Timeouts};
 pub use name::{MAX_NAME_LEN, Name, NameError};
 pub use node::{Accept, Config, Dpdk, HugePages, Mtu, Node, Port, StaticNeighbor, Tunnel};
-pub use parse::{Parsed, keys, load, load_for, parse};
+pub use parse::{Parsed, keys, load, load_for, parse, parse_pool};
 pub use peer::{Peer, Remote};
 pub use service::{Affinity, Dscp, Encap, GUE_PORT, PortRange, Ports, Protocol, Service};
 pub use violation::{Item, Place, Severity, Violation};
+pub use write::to_toml;
 
 /// What the rails of a pool agree on. Valid as a whole: see [`Draft`] for its fields, which are
 /// read through `Deref` and cannot be changed in place.

@@ -1,8 +1,9 @@
 //! The rules a pool obeys as a whole, whether it comes from a file, the store or the API.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::claims;
 use crate::pool::{
     Draft, Encap, Ingress, Item, Limits, Name, Place, Ports, Protocol, Service, Violation,
 };
@@ -51,8 +52,8 @@ pub fn pool(draft: &Draft) -> Vec<Violation> {
     for (index, service) in draft.services.iter().enumerate() {
         self::service(draft, index, service, &mut found);
     }
-    keys(&draft.services, &mut found);
-    code_points(&draft.services, &mut found);
+    claims::keys(&draft.services, &mut found);
+    claims::code_points(&draft.services, &mut found);
 
     let backends: usize = draft
         .services
@@ -267,91 +268,6 @@ fn backends(index: usize, service: &Service, found: &mut Vec<Violation>) {
             );
         } else {
             seen.insert(address, number);
-        }
-    }
-}
-
-/// No two services may claim the same packets: for one VIP and protocol, ports are either the same
-/// (an equal key), or apart, or one range lies wholly inside the other (the narrower wins). Two
-/// ranges that only overlap have no narrower one.
-fn keys(services: &[Service], found: &mut Vec<Violation>) {
-    let mut by_vip: BTreeMap<_, Vec<(usize, Ports)>> = BTreeMap::new();
-    for (index, service) in services.iter().enumerate() {
-        by_vip
-            .entry((service.vip, service.protocol))
-            .or_default()
-            .push((index, service.ports));
-    }
-    for ((vip, protocol), mut claims) in by_vip {
-        // Ordered by first port, and of those with the same first port the widest first, a range
-        // can collide only with what is still open when it begins.
-        claims.sort_by_key(|(index, ports)| {
-            let (low, high) = ports.bounds();
-            (low, std::cmp::Reverse(high), *index)
-        });
-        let mut open: Vec<(usize, Ports)> = Vec::new();
-        for (index, ports) in claims {
-            let (low, high) = ports.bounds();
-            open.retain(|(_, other)| other.bounds().1 >= low);
-            let mut equal = false;
-            for (other, theirs) in &open {
-                let (first, second) = (index.min(*other), index.max(*other));
-                let at = Place::new(Item::Service(second), "name");
-                let also = Place::new(Item::Service(first), "name");
-                let (one, two) = (&services[first].name, &services[second].name);
-                if *theirs == ports {
-                    equal = true;
-                    let message = format!(
-                        "the services {one:?} and {two:?} have the same key: {vip}, protocol {protocol}, port {ports}"
-                    );
-                    found.push(
-                        Violation::error(at, message)
-                            .also(also, "the same VIP, protocol and port")
-                            .help("merge their backends, or change VIP, protocol or port of one"),
-                    );
-                } else if theirs.bounds().1 < high {
-                    let message = format!(
-                        "the port ranges of the services {one:?} ({}) and {two:?} ({}) overlap on {vip}",
-                        services[first].ports, services[second].ports
-                    );
-                    found.push(
-                        Violation::error(at, message)
-                            .also(also, "overlaps")
-                            .help("a range must lie apart from the other or wholly inside it"),
-                    );
-                }
-            }
-            if !equal {
-                open.push((index, ports));
-            }
-        }
-    }
-}
-
-/// A backend knows an l3dsr service by its DSCP alone, so two VIPs with one DSCP cannot share it.
-fn code_points(services: &[Service], found: &mut Vec<Violation>) {
-    let mut seen: HashMap<(u8, IpAddr), usize> = HashMap::new();
-    for (index, service) in services.iter().enumerate() {
-        let Encap::L3dsr { dscp } = service.encap else {
-            continue;
-        };
-        for backend in &service.backends {
-            let first = *seen.entry((dscp.get(), backend.address)).or_insert(index);
-            if services[first].vip != service.vip {
-                let message = format!(
-                    "the backend {} cannot tell the VIPs {} and {} apart: both have dscp {}",
-                    backend.address,
-                    services[first].vip,
-                    service.vip,
-                    dscp.get()
-                );
-                found.push(
-                    Violation::error(Place::new(Item::Service(index), "dscp"), message)
-                        .also(Place::new(Item::Service(first), "dscp"), "the same dscp")
-                        .help("give every VIP a dscp of its own"),
-                );
-                break;
-            }
         }
     }
 }

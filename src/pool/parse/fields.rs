@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::duration;
 use super::keys::{TABLES, Table};
-use super::reader::{Finding, Reader, owners, suggest, type_name};
+use super::reader::{Finding, Reader, owners, suggest, type_name, unknown_word};
 use crate::pool::{Item, Name, Place};
 
 /// A table of the document together with what it may hold.
@@ -351,20 +351,6 @@ impl<'a> Fields<'a> {
         let sub = |table: &&Table| table.path.strip_prefix(self.table.path)?.strip_prefix('.');
         TABLES.iter().any(|table| sub(table) == Some(name))
     }
-}
-
-/// The finding that a word is none of those a key can have.
-pub fn unknown_word<'w>(
-    key: &str,
-    text: &str,
-    span: Range<usize>,
-    words: impl Iterator<Item = &'w str> + Clone,
-) -> Finding {
-    let help = match suggest(text, words.clone()) {
-        Some(close) => format!("did you mean \"{close}\"?"),
-        None => format!("one of {}", words.collect::<Vec<_>>().join(", ")),
-    };
-    Finding::error(span, format!("unknown {key} {text:?}")).help(help)
 }
 
 /// An IP address without a prefix length; exists for its error message.

@@ -1,11 +1,12 @@
 //! From a configuration file to a [`Config`], with every error found on the way.
 
-mod duration;
+pub mod duration;
 mod eal;
 mod fields;
 pub mod keys;
 mod node;
 mod pool;
+mod port;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use toml::de::DeTable;
 
 use self::reader::{Finding, Reader};
 use super::diagnostic::Lines;
-use super::{Config, Diagnostic, Environment, Pool, Severity, check};
+use super::{Config, Diagnostic, Environment, Pool, Severity, Violation, check};
 
 /// What [`parse`] answers: a configuration with warnings, or errors and warnings, both in the order
 /// in which they stand in the file.
@@ -55,14 +56,34 @@ pub fn load_for(path: &Path, environment: &Environment) -> Parsed {
 /// and of what contradicts something else are left for the next time, since what the broken lines
 /// meant to say is not known; likewise warnings, while a value is bad.
 pub fn parse(text: &str, file_name: &str, environment: &Environment) -> Parsed {
+    parse_with(text, file_name, |reader, root, whole| {
+        read_document(reader, root, environment, whole)
+    })
+}
+
+/// Parses the pool in the text of a configuration file; what concerns one rail alone is not looked
+/// at, and need not be there.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_pool(text: &str, file_name: &str) -> Result<(Pool, Vec<Diagnostic>), Vec<Diagnostic>> {
+    parse_with(text, file_name, |reader, root, whole| {
+        reader.report_unknown_tables(root);
+        let draft = pool::pool(reader, root);
+        hold_against_rules(reader, whole, || check::pool(&draft));
+        Pool::new(draft).ok()
+    })
+}
+
+/// Parses a text by `read`, which is told whether the text was TOML throughout.
+fn parse_with<T>(
+    text: &str,
+    file_name: &str,
+    read: impl FnOnce(&mut Reader, &DeTable<'_>, bool) -> Option<T>,
+) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut reader = Reader::default();
     let (document, syntax) = DeTable::parse_recoverable(text);
-    let config = read_document(
-        &mut reader,
-        document.get_ref(),
-        environment,
-        syntax.is_empty(),
-    );
+    let value = read(&mut reader, document.get_ref(), syntax.is_empty());
 
     let lines = Lines::new(text);
     if !syntax.is_empty() {
@@ -72,13 +93,13 @@ pub fn parse(text: &str, file_name: &str, environment: &Environment) -> Parsed {
     let refused = diagnostics
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error);
-    match config {
-        Some(config) if !refused => Ok((config, diagnostics)),
+    match value {
+        Some(value) if !refused => Ok((value, diagnostics)),
         _ => Err(diagnostics),
     }
 }
 
-/// Reads all tables, then holds them against the rules. `whole` tells that the text was TOML.
+/// Reads all tables, then holds them against the rules.
 fn read_document(
     reader: &mut Reader,
     root: &DeTable<'_>,
@@ -88,33 +109,27 @@ fn read_document(
     reader.report_unknown_tables(root);
     let node = node::node(reader, root);
     let dpdk = node::dpdk(reader, root);
-    let (ports, ports_complete) = node::ports(reader, root);
-    let neighbors = node::neighbors(reader, root);
+    let (ports, ports_complete) = port::ports(reader, root);
+    let neighbors = port::neighbors(reader, root);
     let tunnel = node::tunnel(reader, root, &ports);
     let timeouts = node::timeouts(reader, root);
     let limits = node::limits(reader, root);
     let draft = pool::pool(reader, root);
-    if !whole {
-        return None;
-    }
-    let values_are_good = reader.errors() == 0;
-    let mut violations = check::pool(&draft);
-    violations.extend(check::rail(&check::Rail {
-        node: node.as_ref(),
-        ports: &ports,
-        ports_complete,
-        neighbors: &neighbors,
-        tunnel: &tunnel,
-        timeouts: &timeouts,
-        limits: &limits,
-        pool: &draft,
-        environment,
-    }));
-    for violation in violations {
-        if values_are_good || violation.severity == Severity::Error {
-            reader.violation(violation);
-        }
-    }
+    hold_against_rules(reader, whole, || {
+        let mut violations = check::pool(&draft);
+        violations.extend(check::rail(&check::Rail {
+            node: node.as_ref(),
+            ports: &ports,
+            ports_complete,
+            neighbors: &neighbors,
+            tunnel: &tunnel,
+            timeouts: &timeouts,
+            limits: &limits,
+            pool: &draft,
+            environment,
+        }));
+        violations
+    });
     // A pool that breaks a rule has been reported just now.
     let pool = Pool::new(draft).ok()?;
     Some(Config {
@@ -127,6 +142,24 @@ fn read_document(
         limits,
         pool,
     })
+}
+
+/// Adds the rules that are broken. Of a text that is not TOML too little is known for that, and
+/// warnings about stand-ins for bad values would mean nothing.
+fn hold_against_rules(
+    reader: &mut Reader,
+    whole: bool,
+    violations: impl FnOnce() -> Vec<Violation>,
+) {
+    if !whole {
+        return;
+    }
+    let values_are_good = reader.errors() == 0;
+    for violation in violations() {
+        if values_are_good || violation.severity == Severity::Error {
+            reader.violation(violation);
+        }
+    }
 }
 
 /// Adds the first syntax error of every line, and takes away what only follows from one.

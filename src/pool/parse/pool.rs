@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::fields::{Fields, unknown_word};
+use super::fields::Fields;
 use super::keys;
-use super::reader::{Finding, Reader};
+use super::reader::{Finding, Reader, unknown_word};
 use crate::pool::{
     Affinity, Backend, Draft, Dscp, Encap, GUE_PORT, HashKey, Ingress, Item, MAX_WEIGHT, Mtu, Peer,
     Ports, Protocol, Remote, Service, State, TableSize, TableSizeError, Weight,

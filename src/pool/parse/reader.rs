@@ -232,6 +232,20 @@ pub fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         .map(|(_, candidate)| candidate)
 }
 
+/// The finding that a word is none of those a key can have.
+pub fn unknown_word<'w>(
+    key: &str,
+    text: &str,
+    span: Range<usize>,
+    words: impl Iterator<Item = &'w str> + Clone,
+) -> Finding {
+    let help = match suggest(text, words.clone()) {
+        Some(close) => format!("did you mean \"{close}\"?"),
+        None => format!("one of {}", words.collect::<Vec<_>>().join(", ")),
+    };
+    Finding::error(span, format!("unknown {key} {text:?}")).help(help)
+}
+
 /// The stretch that names a table: its header, or for `a.b = 1` its key.
 fn header(key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Range<usize> {
     if value.span().is_empty() {
