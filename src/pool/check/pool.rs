@@ -77,25 +77,26 @@ pub fn no_branch(name: &Name, at: Place) -> Violation {
     .help("Git allows no dot at the end of a branch name, and no two in a row")
 }
 
-/// Why no packet can be sent to `address`, if that is so.
-pub fn unusable(address: IpAddr) -> Option<&'static str> {
-    if address.is_unspecified() {
-        return Some("is the unspecified address");
-    }
-    if address.is_multicast() {
-        return Some("is a multicast address");
-    }
-    if address.is_loopback() {
-        return Some("is a loopback address");
-    }
-    match address {
-        IpAddr::V4(v4) if v4.is_broadcast() => Some("is the broadcast address"),
+/// The finding that no packet can be sent to `address`, if that is so; `subject` is whose address it
+/// is, as in "the VIP".
+pub fn unusable(subject: &str, address: IpAddr, at: Place) -> Option<Violation> {
+    let mapped = match address {
         IpAddr::V4(_) => None,
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
-            Some("is an IPv4 address in IPv6 clothes, which no packet carries")
-        }
-        IpAddr::V6(_) => None,
-    }
+        IpAddr::V6(v6) => v6.to_ipv4_mapped(),
+    };
+    let what = match address {
+        _ if address.is_unspecified() => "the unspecified address",
+        _ if address.is_multicast() => "a multicast address",
+        _ if address.is_loopback() => "a loopback address",
+        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
+        IpAddr::V6(_) if mapped.is_some() => "an IPv4 address in the form of an IPv6 one",
+        _ => return None,
+    };
+    let help = match mapped {
+        Some(v4) => format!("write {v4}"),
+        None => "give an address that one host has".to_owned(),
+    };
+    Some(Violation::error(at, format!("{subject} {address} is {what}")).help(help))
 }
 
 /// Reports names that occur twice.
@@ -131,14 +132,16 @@ fn rails<'a>(
     let mut seen: HashMap<IpAddr, usize> = HashMap::new();
     for (index, (name, address)) in rails.enumerate() {
         let at = Place::new(item(index), "address");
-        if let Some(why) = unusable(address) {
-            let message = format!("{address} {why}; the {what} {name:?} cannot have it");
-            found.push(Violation::error(at, message));
-        }
+        found.extend(unusable(
+            &format!("the address of the {what} {name:?},"),
+            address,
+            at,
+        ));
         if let Some(first) = seen.get(&address) {
             found.push(
                 Violation::error(at, format!("another {what} has the address {address}"))
-                    .also(Place::new(item(*first), "address"), "the other one"),
+                    .also(Place::new(item(*first), "address"), "the other one")
+                    .help("give every one an address of its own"),
             );
         } else {
             seen.insert(address, index);
@@ -157,9 +160,7 @@ fn service(draft: &Draft, index: usize, service: &Service, found: &mut Vec<Viola
         ..
     } = service;
 
-    if let Some(why) = unusable(vip.address()) {
-        found.push(Violation::error(at("vip"), format!("the VIP {vip} {why}")));
-    }
+    found.extend(unusable("the VIP", vip.address(), at("vip")));
     if let Protocol::Number(number) = protocol {
         if NOT_TRANSPORT.contains(number) {
             let message = format!("protocol {number} is an IPv6 extension header");
@@ -201,7 +202,7 @@ fn service(draft: &Draft, index: usize, service: &Service, found: &mut Vec<Viola
                 .also(Place::new(Item::Pool, "table_size"), "slots")
                 .help("raise pool.table_size"),
         );
-    } else if live * EVEN_SLOTS > slots {
+    } else if live > 1 && live * EVEN_SLOTS > slots {
         let message = format!(
             "{slots} slots are few for the {live} live backends of the service {name:?}: shares are uneven"
         );
@@ -236,11 +237,8 @@ fn backends(index: usize, service: &Service, found: &mut Vec<Violation>) {
     for (number, backend) in service.backends.iter().enumerate() {
         let address = backend.address;
         let at = Place::new(item(number), "address");
-        if let Some(why) = unusable(address) {
-            found.push(Violation::error(
-                at,
-                format!("the backend address {address} {why}"),
-            ));
+        if let Some(violation) = unusable("the backend address", address, at) {
+            found.push(violation);
         } else if vip.contains(address) {
             let message = format!("the backend address {address} is the service's own VIP");
             found.push(

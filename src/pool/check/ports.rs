@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use super::pool::{unique, unusable};
 use super::rail::Rail;
-use crate::pool::{Item, Mtu, Node, Place, Port, Violation};
+use crate::pool::{IfAddr, Item, Mtu, Node, Place, Port, Violation};
 
-/// Ports: names, devices and addresses once, gateways on-link, room for IPv6.
-pub fn ports(ports: &[Port], found: &mut Vec<Violation>) {
+/// Ports: names, devices, addresses and subnets once, gateways on-link, room for IPv6. `complete`
+/// tells that no address was bad and left out.
+pub fn ports(ports: &[Port], complete: bool, found: &mut Vec<Violation>) {
     unique(
         ports.iter().map(|port| &port.name),
         "port",
@@ -33,12 +34,7 @@ pub fn ports(ports: &[Port], found: &mut Vec<Violation>) {
         for (number, own) in port.addresses.iter().enumerate() {
             let at = Place::element(Item::Port(index), "address", number);
             let address = own.address();
-            if let Some(why) = unusable(address) {
-                found.push(Violation::error(
-                    at,
-                    format!("the port address {address} {why}"),
-                ));
-            }
+            found.extend(unusable("the port address", address, at));
             if let Some(first) = addresses.get(&address) {
                 found.push(
                     Violation::error(at, format!("the address {address} is taken"))
@@ -54,15 +50,52 @@ pub fn ports(ports: &[Port], found: &mut Vec<Violation>) {
             let help = format!("IPv6 needs at least {} (RFC 8200)", Mtu::MIN_IPV6);
             found.push(Violation::error(at("mtu"), message).help(help));
         }
-        gateways(index, port, found);
+        subnets(ports, index, found);
+        if complete {
+            gateways(index, port, found);
+        }
+    }
+}
+
+/// A next hop is sent to by the first port whose subnet holds it, so a second one is never used.
+fn subnets(ports: &[Port], index: usize, found: &mut Vec<Violation>) {
+    for (number, own) in ports[index].addresses.iter().enumerate() {
+        let earlier = ports[..index].iter().enumerate().find_map(|(first, port)| {
+            let overlaps = |other: &IfAddr| {
+                other.on_link(own.network().address()) || own.on_link(other.network().address())
+            };
+            Some((first, port.addresses.iter().position(overlaps)?))
+        });
+        let Some((first, other)) = earlier else {
+            continue;
+        };
+        if ports[first].addresses[other].address() == own.address() {
+            continue;
+        }
+        let message = format!(
+            "the subnet {} overlaps that of {}, which is used for next hops in both",
+            own.network(),
+            ports[first].name
+        );
+        found.push(
+            Violation::warning(
+                Place::element(Item::Port(index), "address", number),
+                message,
+            )
+            .also(
+                Place::element(Item::Port(first), "address", other),
+                "the other subnet",
+            )
+            .help("give every port a subnet of its own"),
+        );
     }
 }
 
 fn gateways(index: usize, port: &Port, found: &mut Vec<Violation>) {
     for (number, gateway) in port.gateways.iter().enumerate() {
         let at = Place::element(Item::Port(index), "gateway", number);
-        if let Some(why) = unusable(*gateway) {
-            found.push(Violation::error(at, format!("the gateway {gateway} {why}")));
+        if let Some(violation) = unusable("the gateway", *gateway, at) {
+            found.push(violation);
         } else if port.addresses.iter().any(|own| own.address() == *gateway) {
             let message = format!("the gateway {gateway} is the port's own address");
             found.push(Violation::error(at, message).help("name the router"));
@@ -105,7 +138,7 @@ pub fn queues(ports: &[Port], node: &Node, found: &mut Vec<Violation>) {
     for (index, port) in ports.iter().enumerate() {
         if of(port) < most {
             let message = format!(
-                "{} has {} queue pairs, but {most} workers receive from other ports",
+                "{} has fewer queue pairs ({}) than workers that receive ({most})",
                 port.name,
                 of(port)
             );
@@ -132,14 +165,15 @@ pub fn neighbors(rail: &Rail<'_>, found: &mut Vec<Violation>) {
             continue;
         }
         seen.insert(address, index);
-        if let Some(why) = unusable(address) {
-            found.push(Violation::error(
-                at,
-                format!("the neighbour {address} {why}"),
-            ));
+        if let Some(violation) = unusable("the neighbour", address, at) {
+            found.push(violation);
         } else if let Some(own) = own_address(rail.ports, address) {
             let message = format!("the neighbour {address} is the rail's own address");
-            found.push(Violation::error(at, message).also(own, "the port"));
+            found.push(
+                Violation::error(at, message)
+                    .also(own, "the port")
+                    .help("name another host, or leave it out"),
+            );
         } else if rail.ports_complete && !rail.ports.iter().any(|port| port.on_link(address)) {
             let message = format!("the neighbour {address} is on no port's subnet");
             let help = "it will never be a next hop; leave it out, or correct the address";

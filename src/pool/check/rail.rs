@@ -39,9 +39,10 @@ pub fn rail(rail: &Rail<'_>) -> Vec<Violation> {
         peers(rail, node, &mut found);
         ports::queues(rail.ports, node, &mut found);
     }
-    ports::ports(rail.ports, &mut found);
+    ports::ports(rail.ports, rail.ports_complete, &mut found);
     ports::neighbors(rail, &mut found);
     vips(rail, &mut found);
+    itself(rail, &mut found);
     if rail.ports_complete {
         paths::sources(rail, &mut found);
         paths::next_hops(rail, &mut found);
@@ -140,6 +141,29 @@ fn vips(rail: &Rail<'_>, found: &mut Vec<Violation>) {
                 Violation::error(Place::new(Item::Service(index), "vip"), message)
                     .also(own, "the port's address")
                     .help("give the service an address that no rail has"),
+            );
+        }
+    }
+}
+
+/// A tunnel to the rail's own address would come back to it.
+fn itself(rail: &Rail<'_>, found: &mut Vec<Violation>) {
+    let services = rail.pool.services.iter().enumerate();
+    let backends = services.flat_map(|(service, content)| {
+        let backends = content.backends.iter().enumerate();
+        backends.map(move |(number, backend)| {
+            (Item::Backend(service, number), "backend", backend.address)
+        })
+    });
+    let remotes = rail.pool.remotes.iter().enumerate();
+    let remotes = remotes.map(|(index, remote)| (Item::Remote(index), "remote", remote.address));
+    for (item, what, address) in backends.chain(remotes) {
+        if let Some(own) = ports::own_address(rail.ports, address) {
+            let message = format!("the {what} {address} is this rail itself");
+            found.push(
+                Violation::error(Place::new(item, "address"), message)
+                    .also(own, "the port's address")
+                    .help("give the address of another host"),
             );
         }
     }

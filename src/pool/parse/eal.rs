@@ -47,9 +47,8 @@ pub fn arguments(reader: &mut Reader, fields: &Fields<'_>, dpdk: &mut Dpdk) {
                 Ok(number) if Dpdk::MEMORY_MB.contains(&number) => dpdk.memory_mb = number,
                 _ => {
                     let (low, high) = (Dpdk::MEMORY_MB.start(), Dpdk::MEMORY_MB.end());
-                    let message = format!(
-                        "the EAL argument -m {megabytes:?} is out of range: {low} to {high}"
-                    );
+                    let message =
+                        format!("the EAL argument -m takes {low} to {high} MiB, not {megabytes:?}");
                     let help = "use memory_mb = 512 instead";
                     reader.report(Finding::error(span.clone(), message).help(help));
                 }

@@ -362,10 +362,12 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         match text.parse() {
             Ok(address) => Ok(Self(address)),
-            Err(_) if text.parse::<crate::pool::IpPrefix>().is_ok() => {
-                Err("one address is wanted, without a prefix length")
-            }
-            Err(_) => Err("not an IP address"),
+            Err(_) => match text.split_once('/') {
+                Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
+                    Err("one address is wanted, without a prefix length")
+                }
+                _ => Err("not an IP address"),
+            },
         }
     }
 }

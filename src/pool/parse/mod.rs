@@ -12,6 +12,7 @@ mod reader;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ fn parse_with<T>(
 
     let lines = Lines::new(text);
     if !syntax.is_empty() {
-        keep_syntax_errors(&mut reader, &syntax, &lines);
+        keep_syntax_errors(&mut reader, &syntax, text, &lines);
     }
     let diagnostics = diagnostics(reader.findings, text, file_name, &lines);
     let refused = diagnostics
@@ -163,7 +164,12 @@ fn hold_against_rules(
 }
 
 /// Adds the first syntax error of every line, and takes away what only follows from one.
-fn keep_syntax_errors(reader: &mut Reader, syntax: &[toml::de::Error], lines: &Lines<'_>) {
+fn keep_syntax_errors(
+    reader: &mut Reader,
+    syntax: &[toml::de::Error],
+    text: &str,
+    lines: &Lines<'_>,
+) {
     let mut broken = BTreeMap::new();
     for error in syntax {
         let line = lines.locate(&error.span().unwrap_or(0..0)).line;
@@ -174,18 +180,40 @@ fn keep_syntax_errors(reader: &mut Reader, syntax: &[toml::de::Error], lines: &L
     });
     reader
         .findings
-        .extend(broken.into_values().map(syntax_error));
+        .extend(broken.into_values().map(|error| syntax_error(error, text)));
 }
 
-fn syntax_error(error: &toml::de::Error) -> Finding {
-    let finding = Finding::error(
-        error.span().unwrap_or(0..0),
-        format!("not TOML: {}", error.message()),
-    );
+/// What the parser of TOML said, with the way out where it is known.
+fn syntax_error(error: &toml::de::Error, text: &str) -> Finding {
+    let span = error.span().unwrap_or(0..0);
+    if let Some(bare) = bare_value(text, span.start) {
+        let value = &text[bare.clone()];
+        let message = format!("not TOML: {value} is no number, and a text needs quotes");
+        return Finding::error(bare, message).help(format!("write \"{value}\""));
+    }
+    let finding = Finding::error(span, format!("not TOML: {}", error.message()));
     if error.message().starts_with("duplicate key") {
         return finding.help("keep one of the two");
     }
     finding.help("see https://toml.io for how values, keys and tables are written")
+}
+
+/// The value without quotes that the fault at `at` is in, if it is in one. The parser of TOML takes
+/// it for a bad number or a bad date, by its first letter.
+fn bare_value(text: &str, at: usize) -> Option<Range<usize>> {
+    let at = text.floor_char_boundary(at);
+    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let equals = line + text[line..at].rfind('=')?;
+    let after = &text[equals + 1..];
+    let value = after.trim_start_matches([' ', '\t']);
+    let start = equals + 1 + (after.len() - value.len());
+    let end = value
+        .find(|c: char| c.is_control() || "#,]}\"'=".contains(c))
+        .unwrap_or(value.len());
+    let value = value[..end].trim_end();
+    // A fault beyond the value is not about the value.
+    let is_bare = value.starts_with(|c: char| c.is_ascii_alphanumeric());
+    (is_bare && at <= start + value.len()).then(|| start..start + value.len())
 }
 
 /// Gives every finding its place, and puts them in the order of the file.

@@ -168,6 +168,12 @@ fn ports(reader: &mut Reader, fields: &Fields<'_>) -> Option<Ports> {
             .integer(reader, "port", 1..=u16::MAX)
             .and_then(Ports::one);
     }
+    if let DeValue::Array(_) = fields.get("port")?.get_ref() {
+        let message = "`port` is one port or one range, not an array";
+        let finding = Finding::error(fields.get("port")?.span(), message);
+        reader.report(finding.help("write a [[service]] for each, or a range as in \"8000-8099\""));
+        return None;
+    }
     let (text, span) = fields.string(reader, "port")?;
     if text == "any" {
         return Some(Ports::Any);
@@ -187,7 +193,7 @@ fn ports(reader: &mut Reader, fields: &Fields<'_>) -> Option<Ports> {
         None => {
             let (message, help) = match bounds {
                 Some((low, high)) if low > high => {
-                    (format!("the port range {text:?} ends before it begins"), format!("\"{high}-{low}\""))
+                    (format!("the port range {text:?} ends before it begins"), format!("write port = \"{high}-{low}\""))
                 }
                 _ => (
                     format!("port {text:?} is neither a port nor a range"),

@@ -13,7 +13,7 @@ use crate::pool::{IfAddr, Item, MacAddr, Mtu, Name, Port, StaticNeighbor, VlanId
 pub fn ports(reader: &mut Reader, root: &DeTable<'_>) -> (Vec<Port>, bool) {
     let before = reader.errors();
     let tables = reader.several(root, keys::PORT.path, &keys::PORT);
-    if tables.is_empty() {
+    if tables.is_empty() && !root.contains_key(keys::PORT.path) {
         let help = "add a [[port]] with device and address";
         reader.report(
             Finding::error(0..0, "there is no [[port]]")
