@@ -6,6 +6,8 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use super::object::{Kind, ObjectId};
+use super::path::Path;
+use super::types::TypeTag;
 
 /// Why the store could not do what it was asked to. Cheap to clone, because one failed flush is
 /// reported to every writer that shared it.
@@ -24,6 +26,19 @@ pub enum StoreError {
     /// A value's bytes do not have the encoding its type demands.
     #[error("not a well-formed {type_name}: {detail}")]
     Value { type_name: String, detail: String },
+    /// A value stands where the path needs a directory.
+    #[error("{0} is a value, not a directory")]
+    NotADirectory(Path),
+    /// A directory stands where a value was to be written.
+    #[error("{0} is a directory: remove it first")]
+    IsADirectory(Path),
+    /// The value is there, but of another type than the one asked for.
+    #[error("{path} is of type {found}, not {expected}")]
+    OtherType {
+        path: Path,
+        expected: TypeTag,
+        found: TypeTag,
+    },
     /// An operation on a file failed. Nothing that was acknowledged earlier is affected.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
