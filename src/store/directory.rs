@@ -3,16 +3,17 @@
 //! The types stand in a blob named `.types` in the same directory, one line per typed value:
 //! `"<tag> <name>\n"`, in name order. A directory of plain values has no such blob. So
 //! `git show main:node/.types` reads them, `git diff` shows a change of type, and a value edited with plain
-//! Git keeps its type. Lines that name no entry mean nothing and are dropped at the next write.
+//! Git keeps its type. Lines that name no entry mean nothing, and are dropped when the directory is
+//! next written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::commit::Commit;
 use super::entries::{Entries, Mode};
 use super::error::StoreError;
 use super::object::{Kind, MemoryObjects, ObjectId, Objects};
-use super::path::TYPES_NAME;
+use super::path::{Path, TYPES_NAME};
 use super::types::TypeTag;
 
 /// Objects, and decoded views of them that an implementation may keep at hand.
@@ -72,17 +73,22 @@ impl Directory {
             });
         };
         let text = objects.expect(&entry.id, Kind::Blob)?;
-        let types = parse_types(&text).map_err(|line| StoreError::Malformed {
+        let mut types = parse_types(&text).map_err(|line| StoreError::Malformed {
             id: entry.id,
             expected: Kind::Blob,
             detail: format!("line {line} of .types is not \"<type> <name>\""),
         })?;
-        let types_id = Some(entry.id);
-        Ok(Self {
-            entries,
+        types.retain(|name, _| &**name != TYPES_NAME && entries.get(name).is_some());
+        let mut directory = Self {
             types: Arc::new(types),
-            types_id,
-        })
+            types_id: Some(entry.id),
+            ..Self::default()
+        };
+        if entry.mode != Mode::File || directory.types_text().as_bytes() != &*text {
+            directory.types_id = None;
+        }
+        directory.entries = entries;
+        Ok(directory)
     }
 
     /// Writes the tree object, and `.types` if needed. `like` is the tree this one was made from.
@@ -92,12 +98,7 @@ impl Directory {
         like: Option<&ObjectId>,
     ) -> Result<ObjectId, StoreError> {
         if self.types_id.is_none() {
-            let types: String = self
-                .types
-                .iter()
-                .filter(|(name, _)| self.entries.get(name).is_some())
-                .map(|(name, tag)| format!("{tag} {name}\n"))
-                .collect();
+            let types = self.types_text();
             if types.is_empty() {
                 self.entries.remove(TYPES_NAME);
             } else {
@@ -146,6 +147,18 @@ impl Directory {
             .map(|entry| (entry.name, self.slot(entry.name, entry.mode, entry.id)))
     }
 
+    /// Names whose entry or type is not the same in both directories, a superset in rare cases. Costs
+    /// one pass over the encoded entries.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
+        let mut names = self.entries.differing(&other.entries);
+        if self.types_id.is_none() || self.types_id != other.types_id {
+            names.extend(differing_types(&self.types, &other.types));
+            names.extend(differing_types(&other.types, &self.types));
+        }
+        names.remove(TYPES_NAME);
+        names
+    }
+
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         let types = usize::from(self.entries.get(TYPES_NAME).is_some());
@@ -155,6 +168,14 @@ impl Directory {
     /// Bytes this holds, roughly: what a cache has to reckon with.
     pub fn size(&self) -> usize {
         2 * self.entries.encode().len() + 64 * self.types.len()
+    }
+
+    /// The canonical content of `.types`.
+    fn types_text(&self) -> String {
+        self.types
+            .iter()
+            .map(|(name, tag)| format!("{tag} {name}\n"))
+            .collect()
     }
 
     fn slot(&self, name: &str, mode: Mode, id: ObjectId) -> Slot {
@@ -186,6 +207,25 @@ impl Directory {
     }
 }
 
+/// What stands at a path of a stored tree; the root is the directory itself.
+pub fn slot_at(
+    source: &dyn Source,
+    tree: &ObjectId,
+    path: &Path,
+) -> Result<Option<Slot>, StoreError> {
+    let mut slot = Slot::Directory(*tree);
+    for name in path.segments() {
+        let Slot::Directory(id) = slot else {
+            return Ok(None);
+        };
+        match source.directory(&id)?.get(name) {
+            Some(found) => slot = found,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(slot))
+}
+
 impl Source for MemoryObjects {
     fn directory(&self, id: &ObjectId) -> Result<Arc<Directory>, StoreError> {
         Directory::load(self, id).map(Arc::new)
@@ -194,6 +234,17 @@ impl Source for MemoryObjects {
     fn commit(&self, id: &ObjectId) -> Result<Arc<Commit>, StoreError> {
         Commit::load(self, id).map(Arc::new)
     }
+}
+
+/// Names that have another type, or none, among `others`.
+fn differing_types<'a>(
+    types: &'a BTreeMap<Box<str>, TypeTag>,
+    others: &BTreeMap<Box<str>, TypeTag>,
+) -> impl Iterator<Item = &'a str> {
+    types
+        .iter()
+        .filter(|(name, tag)| others.get(*name) != Some(tag))
+        .map(|(name, _)| &**name)
 }
 
 /// The error is the number of the line that is malformed.
@@ -258,6 +309,25 @@ mod tests {
         assert_ne!(directory.store(&objects, None).unwrap(), plain);
         directory.insert("a", &value(&objects, "plain", "x"));
         assert_eq!(directory.store(&objects, None).unwrap(), plain);
+    }
+
+    /// Someone removed a typed value with plain Git and left its line behind.
+    #[test]
+    fn a_stale_line_is_dropped_at_the_next_write() {
+        let objects = MemoryObjects::new();
+        let mut directory = Directory::new();
+        directory.insert("hits", &value(&objects, "counter", "3"));
+        let clean = directory.store(&objects, None).unwrap();
+        let mut entries = Entries::load(&objects, &clean).unwrap();
+        let types = objects
+            .put(Kind::Blob, b"counter gone\ncounter hits\n")
+            .unwrap();
+        entries.insert(TYPES_NAME, Mode::File, types);
+        let stale = entries.store(&objects).unwrap();
+        assert_ne!(stale, clean);
+        let mut read = Directory::load(&objects, &stale).unwrap();
+        assert!(read.differing(&directory).is_empty());
+        assert_eq!(read.store(&objects, None).unwrap(), clean);
     }
 
     #[test]

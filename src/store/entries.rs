@@ -5,6 +5,7 @@
 //! times, so equal content encodes to equal bytes.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::error::StoreError;
@@ -169,6 +170,32 @@ impl Entries {
         (0..self.len()).map(|at| self.at(at))
     }
 
+    /// Names of entries that only one of the two has, or whose mode or id differs. Equal stretches
+    /// are passed over as bytes.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
+        let mut names = BTreeSet::new();
+        let (mut left, mut right) = (0, 0);
+        while left < self.len() && right < other.len() {
+            if self.encoded(left) == other.encoded(right) {
+                (left, right) = (left + 1, right + 1);
+                continue;
+            }
+            let (ours, theirs) = (self.at(left), other.at(right));
+            let order = order(ours.name, ours.mode, theirs.name, theirs.mode);
+            if order != Ordering::Greater {
+                names.insert(ours.name);
+                left += 1;
+            }
+            if order != Ordering::Less {
+                names.insert(theirs.name);
+                right += 1;
+            }
+        }
+        names.extend((left..self.len()).map(|at| self.at(at).name));
+        names.extend((right..other.len()).map(|at| other.at(at).name));
+        names
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.starts.len()
@@ -192,10 +219,14 @@ impl Entries {
 
     /// Name and mode of an entry, without the checks `decode` has made.
     fn raw(&self, index: usize) -> (&[u8], Mode) {
-        let entry = &self.data[self.starts[index] as usize..self.end(index)];
+        let entry = self.encoded(index);
         let digits = if entry[0] == b'4' { 5 } else { 6 };
         let mode = Mode::parse(&entry[..digits]).unwrap_or(Mode::File);
         (&entry[digits + 1..entry.len() - ID_LEN - 1], mode)
+    }
+
+    fn encoded(&self, index: usize) -> &[u8] {
+        &self.data[self.starts[index] as usize..self.end(index)]
     }
 
     fn end(&self, index: usize) -> usize {

@@ -3,14 +3,19 @@
 //! This module imports nothing else of the crate: it is a library of its own.
 
 pub mod commit;
+pub mod commit_merge;
+pub mod conflict;
+pub mod diff;
 pub mod directory;
 pub mod entries;
 pub mod error;
+pub mod history;
 pub mod merge;
 pub mod object;
 pub mod queue;
 pub mod path;
 pub mod tree;
+pub mod tree_merge;
 pub mod types;
 pub mod value;
 
