@@ -127,8 +127,12 @@ impl Commit {
 
     /// Reads a commit object.
     pub fn load(objects: &dyn Objects, id: &ObjectId) -> Result<Self, StoreError> {
-        let data = objects.expect(id, Kind::Commit)?;
-        Self::decode(&data).ok_or_else(|| StoreError::Malformed {
+        Self::decode_object(id, &objects.expect(id, Kind::Commit)?)
+    }
+
+    /// The commit in the bytes of the commit object `id`.
+    pub fn decode_object(id: &ObjectId, data: &[u8]) -> Result<Self, StoreError> {
+        Self::decode(data).ok_or_else(|| StoreError::Malformed {
             id: *id,
             expected: Kind::Commit,
             detail: "a header line is missing or malformed".to_owned(),
@@ -183,10 +187,7 @@ impl Commit {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn empty_tree() -> ObjectId {
-        ObjectId::of(Kind::Tree, b"")
-    }
+    use crate::store::object::EMPTY_TREE;
 
     #[test]
     fn a_commit_reads_back_as_written() {
@@ -198,7 +199,7 @@ mod tests {
             ObjectId::of(Kind::Blob, b"1"),
             ObjectId::of(Kind::Blob, b"2"),
         ];
-        let commit = Commit::new(empty_tree(), parents, &info);
+        let commit = Commit::new(EMPTY_TREE, parents, &info);
         assert_eq!(
             commit.author.to_string(),
             "Ada -x-- <ada@example.net> 1700000000 +0000"
@@ -214,14 +215,14 @@ mod tests {
             author: Signature::new("A", "a@b", 0),
             message: "m".to_owned(),
         };
-        let commit = Commit::new(empty_tree(), Vec::new(), &info);
+        let commit = Commit::new(EMPTY_TREE, Vec::new(), &info);
         let id = ObjectId::of(Kind::Commit, &commit.encode());
         assert_eq!(id.to_string(), "09c9dfe00ddfa1db2b5ba1953e2536a5e84b21da");
     }
 
     #[test]
     fn foreign_commits_are_understood() {
-        let tree = empty_tree();
+        let tree = EMPTY_TREE;
         let text = format!(
             "tree {tree}\nauthor A B <a@b> 5 -0330\ncommitter C <> 6 +0100\n\
              gpgsig -----BEGIN\n tree of lines\n -----END\nencoding latin-1\n\nline\n\nmore\n"

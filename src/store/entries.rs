@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::error::StoreError;
-use super::object::{ID_LEN, Kind, ObjectId, Objects};
+use super::object::{EMPTY_TREE, ID_LEN, Kind, ObjectId, Objects};
 
 /// What kind of thing an entry names. The executable bit and links are kept as they came, for
 /// the sake of people who commit with plain Git; the store itself writes files and directories.
@@ -85,7 +85,15 @@ impl Entries {
 
     /// Reads a tree object.
     pub fn load(objects: &dyn Objects, id: &ObjectId) -> Result<Self, StoreError> {
-        Self::decode(&objects.expect(id, Kind::Tree)?).map_err(|detail| StoreError::Malformed {
+        match *id {
+            EMPTY_TREE => Ok(Self::new()),
+            _ => Self::decode_object(id, &objects.expect(id, Kind::Tree)?),
+        }
+    }
+
+    /// The entries in the bytes of the tree object `id`.
+    pub fn decode_object(id: &ObjectId, data: &[u8]) -> Result<Self, StoreError> {
+        Self::decode(data).map_err(|detail| StoreError::Malformed {
             id: *id,
             expected: Kind::Tree,
             detail,

@@ -6,7 +6,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use super::object::{Kind, ObjectId};
-use super::path::Path;
+use super::path::{BranchName, Path};
 use super::types::TypeTag;
 
 /// Why the store could not do what it was asked to. Cheap to clone, because one failed flush is
@@ -38,6 +38,19 @@ pub enum StoreError {
         path: Path,
         expected: TypeTag,
         found: TypeTag,
+    },
+    /// A commit to be reverted has several parents, or not the one named.
+    #[error("{0} is a merge: name the parent to go back to")]
+    WhichParent(ObjectId),
+    /// A branch kept moving under this change, pushed by other processes.
+    #[error("branch {0} moves too fast")]
+    Contended(BranchName),
+    /// The branch was moved on disk, but whether a power cut would undo that is unknown.
+    #[error("branch {branch} was moved to {id}, but that is not known to be durable: {source}")]
+    Unsure {
+        branch: BranchName,
+        id: ObjectId,
+        source: Arc<io::Error>,
     },
     /// An operation on a file failed. Nothing that was acknowledged earlier is affected.
     #[error("cannot {operation} {}: {source}", path.display())]

@@ -251,8 +251,8 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::store::commit::{Info, Signature};
-    use crate::store::object::{MemoryObjects, Objects};
-    use crate::store::tree::{Leaf, Tree, empty_tree};
+    use crate::store::object::{EMPTY_TREE, MemoryObjects, Objects};
+    use crate::store::tree::{Leaf, Tree};
 
     /// A graph of commits with one-letter names, made from lines `name date parents`.
     struct Graph {
@@ -271,7 +271,7 @@ mod tests {
                     author,
                     message: name.to_string(),
                 };
-                let commit = Commit::new(empty_tree(), parents, &info);
+                let commit = Commit::new(EMPTY_TREE, parents, &info);
                 ids.insert(*name, commit.store(&objects).unwrap());
             }
             Self { objects, ids }

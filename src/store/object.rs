@@ -47,6 +47,12 @@ impl ObjectId {
     }
 }
 
+/// The tree with nothing in it. As in Git, it is always there.
+pub const EMPTY_TREE: ObjectId = ObjectId([
+    0x4b, 0x82, 0x5d, 0xc6, 0x42, 0xcb, 0x6e, 0xb9, 0xa0, 0x60, 0xe5, 0x4b, 0xf8, 0xd6, 0x92, 0x88,
+    0xfb, 0xee, 0x49, 0x04,
+]);
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -224,6 +230,18 @@ impl MemoryObjects {
             .len()
     }
 
+    /// Keeps an object whose id is known.
+    pub fn insert(&self, id: ObjectId, object: Object) {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        objects.entry(id).or_insert(object);
+    }
+
+    /// Drops the objects for which `keep` is false.
+    pub fn retain(&self, keep: impl Fn(&ObjectId) -> bool) {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        objects.retain(|id, _| keep(id));
+    }
+
     /// Whether nothing was put yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -265,6 +283,7 @@ mod tests {
             "ce013625030ba8dba906f756967f9e9ca394464a",
         );
         check(Kind::Tree, b"", "4b825dc642cb6eb9a060e54bf8d69288fbee4904");
+        assert_eq!(ObjectId::of(Kind::Tree, b""), EMPTY_TREE);
     }
 
     #[test]

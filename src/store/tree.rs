@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::directory::{Directory, Slot, Source, ValueId};
 use super::error::StoreError;
 use super::merge::{Content, Value};
-use super::object::{Kind, ObjectId};
+use super::object::{EMPTY_TREE, ObjectId};
 use super::path::Path;
 use super::types::TypeTag;
 
@@ -170,6 +170,25 @@ impl Tree {
 
     /// Writes a value, making the directories above it.
     pub fn set(&mut self, source: &dyn Source, path: &Path, leaf: &Leaf) -> Result<(), StoreError> {
+        let (mode, id) = (leaf.content.mode(), leaf.content.store(source)?);
+        self.set_id(
+            source,
+            path,
+            ValueId {
+                tag: leaf.tag.clone(),
+                mode,
+                id,
+            },
+        )
+    }
+
+    /// Writes a value whose objects are in `source` already.
+    pub fn set_id(
+        &mut self,
+        source: &dyn Source,
+        path: &Path,
+        value: ValueId,
+    ) -> Result<(), StoreError> {
         let Some((parent, name)) = path.split_last() else {
             return Err(StoreError::IsADirectory(path.clone()));
         };
@@ -177,13 +196,9 @@ impl Tree {
             return Err(StoreError::IsADirectory(path.clone()));
         }
         self.check_directories(source, path)?;
-        let (mode, id) = (leaf.content.mode(), leaf.content.store(source)?);
-        let slot = Slot::Value(ValueId {
-            tag: leaf.tag.clone(),
-            mode,
-            id,
-        });
-        self.open(source, &parent)?.directory.insert(name, &slot);
+        self.open(source, &parent)?
+            .directory
+            .insert(name, &Slot::Value(value));
         Ok(())
     }
 
@@ -209,6 +224,16 @@ impl Tree {
         tree: &Self,
     ) -> Result<(), StoreError> {
         let id = tree.clone().write(source)?;
+        self.set_tree_id(source, path, id)
+    }
+
+    /// Puts a tree whose objects are in `source` already at a path.
+    pub fn set_tree_id(
+        &mut self,
+        source: &dyn Source,
+        path: &Path,
+        id: ObjectId,
+    ) -> Result<(), StoreError> {
         let Some((parent, name)) = path.split_last() else {
             self.root = Node::Stored(id);
             return Ok(());
@@ -315,7 +340,7 @@ impl Tree {
                     Some(Slot::Directory(id)) => Open::of(source, id)?,
                     _ => Open::default(),
                 };
-                let placeholder = child.from.unwrap_or_else(empty_tree);
+                let placeholder = child.from.unwrap_or(EMPTY_TREE);
                 open.directory.insert(name, &Slot::Directory(placeholder));
                 open.children.insert(name.into(), child);
             }
@@ -343,11 +368,6 @@ impl Open {
         }
         self.directory.store(source, self.from.as_ref())
     }
-}
-
-/// The id of a directory with nothing in it.
-pub fn empty_tree() -> ObjectId {
-    ObjectId::of(Kind::Tree, b"")
 }
 
 #[cfg(test)]
@@ -410,7 +430,7 @@ mod tests {
             right.write(&objects).unwrap()
         );
         assert!(left.remove(&objects, &Path::root()).unwrap());
-        assert_eq!(left.write(&objects).unwrap(), empty_tree());
+        assert_eq!(left.write(&objects).unwrap(), EMPTY_TREE);
     }
 
     #[test]

@@ -15,9 +15,8 @@ use super::directory::{Directory, Slot, Source, ValueId};
 use super::entries::Mode;
 use super::error::StoreError;
 use super::merge::{Content, MergeError, merge_content};
-use super::object::ObjectId;
+use super::object::{EMPTY_TREE, ObjectId};
 use super::path::{MAX_DEPTH, Path};
-use super::tree::empty_tree;
 use super::types::Registry;
 
 /// What a merge came to.
@@ -72,7 +71,7 @@ impl Merger<'_> {
         ours: Option<ObjectId>,
         theirs: Option<ObjectId>,
     ) -> Result<Option<ObjectId>, StoreError> {
-        let nonempty = |id: Option<ObjectId>| id.filter(|id| *id != empty_tree());
+        let nonempty = |id: Option<ObjectId>| id.filter(|id| *id != EMPTY_TREE);
         let (base, ours, theirs) = (nonempty(base), nonempty(ours), nonempty(theirs));
         if let Some(side) = unchanged([&base, &ours, &theirs]) {
             return Ok(*side);

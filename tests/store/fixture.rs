@@ -1,0 +1,146 @@
+//! An empty store on some back end, and shorthand for working with it.
+
+use std::sync::Arc;
+
+use rustyrail::store::backend::{Backend, MemoryBackend};
+use rustyrail::store::conflict::{AnyTree, Validator, Violation};
+use rustyrail::store::directory::Source;
+use rustyrail::store::merge::{Content, MergeError, Value};
+use rustyrail::store::{
+    Branch, BranchName, Info, Leaf, Objects, Options, Path, Registry, Signature, Store, StoreError,
+    Tree, TypeTag, View,
+};
+
+/// Makes stores over one back end.
+pub struct Fixture {
+    backend: Arc<dyn Backend>,
+}
+
+impl Fixture {
+    pub fn memory() -> Self {
+        Self {
+            backend: Arc::new(MemoryBackend::new()),
+        }
+    }
+
+    /// The store, with the test type [`Sum`].
+    pub fn store(&self) -> Store {
+        self.store_with(Box::new(AnyTree))
+    }
+
+    pub fn store_with(&self, validator: Box<dyn Validator>) -> Store {
+        let mut registry = Registry::standard();
+        registry.register("sum", rustyrail::store::merge::Typed::<Sum>::new);
+        Store::open(
+            self.backend.clone(),
+            Options {
+                registry,
+                validator,
+            },
+        )
+        .unwrap()
+    }
+
+    pub fn main(&self) -> Branch {
+        self.store().main()
+    }
+}
+
+pub fn path(text: &str) -> Path {
+    text.parse().unwrap()
+}
+
+pub fn branch(text: &str) -> BranchName {
+    text.parse().unwrap()
+}
+
+pub fn leaf(text: &str) -> Leaf {
+    Leaf::plain(text)
+}
+
+/// A change at a fixed date, so that commit ids repeat.
+pub fn info(message: &str) -> Info {
+    let author = Signature::new("Ada", "ada@example.net", 1_700_000_000);
+    Info {
+        author,
+        message: message.to_owned(),
+    }
+}
+
+/// Sets a value in a commit of its own.
+pub fn set(branch: &Branch, at: &str, text: &str) {
+    branch
+        .set(&path(at), &leaf(text), &info(&format!("{at} = {text}")))
+        .unwrap();
+}
+
+/// The text at a path; empty if there is none.
+pub fn text(view: &View, at: &str) -> String {
+    let leaf = view.get(&path(at)).unwrap();
+    leaf.map_or_else(String::new, |leaf| {
+        String::from_utf8(leaf.bytes().unwrap().to_vec()).unwrap()
+    })
+}
+
+/// All values as `path=text` lines.
+pub fn state(branch: &Branch) -> Vec<String> {
+    let view = branch.view().unwrap();
+    let paths = view.walk(&Path::root()).unwrap();
+    paths
+        .iter()
+        .map(|(at, _)| format!("{at}={}", text(&view, at.as_str())))
+        .collect()
+}
+
+/// A number to which both sides' changes are added: the smallest type with a rule of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sum(pub i64);
+
+impl Value for Sum {
+    fn tag() -> TypeTag {
+        TypeTag::new("sum").unwrap()
+    }
+
+    fn read(_: &dyn Objects, content: &Content) -> Result<Self, StoreError> {
+        let text = content
+            .as_blob()
+            .and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let number = text.and_then(|text| text.parse().ok());
+        number
+            .map(Self)
+            .ok_or_else(|| StoreError::value("sum", "not a number"))
+    }
+
+    fn write(&self, _: &dyn Objects) -> Result<Content, StoreError> {
+        Ok(Content::blob(self.0.to_string().as_bytes()))
+    }
+
+    fn merge(
+        _: &dyn Objects,
+        base: Option<&Self>,
+        ours: &Self,
+        theirs: &Self,
+    ) -> Result<Self, MergeError> {
+        Ok(Self(ours.0 + theirs.0 - base.map_or(0, |base| base.0)))
+    }
+}
+
+/// A branch may not have more than this many values directly in its root.
+pub struct AtMost(pub usize);
+
+impl Validator for AtMost {
+    fn check(
+        &self,
+        source: &dyn Source,
+        _: &BranchName,
+        tree: &Tree,
+    ) -> Result<Option<Violation>, StoreError> {
+        let count = tree
+            .list(source, &Path::root())?
+            .map_or(0, |items| items.len());
+        Ok((count > self.0).then(|| Violation {
+            rule: format!("at most {} values", self.0),
+            detail: format!("there are {count}"),
+        }))
+    }
+}
