@@ -10,6 +10,8 @@ pub mod lab;
 pub mod output;
 pub mod replay;
 pub mod run;
+pub mod table;
+pub mod trace;
 
 use std::process::ExitCode;
 
@@ -21,6 +23,8 @@ pub const OK: u8 = 0;
 pub const ERROR: u8 = 1;
 /// Exit code: the command line makes no sense; `clap` exits with this too.
 pub const USAGE: u8 = 2;
+/// Exit code of a comparison that cannot be made: `git bisect run` skips such a commit.
+pub const CANNOT_TELL: u8 = 125;
 
 /// The command line of `rail`.
 #[derive(Debug, Parser)]
@@ -47,6 +51,10 @@ pub enum Command {
     Replay(replay::Args),
     /// Run the rail
     Run(run::Args),
+    /// Show the Maglev tables of a configuration
+    Table(table::Args),
+    /// Tell which backend a flow goes to, and why
+    Trace(trace::Args),
 }
 
 /// Reads the command line and does what it says. Ends the process with [`USAGE`] if that makes no
@@ -57,5 +65,7 @@ pub fn run() -> ExitCode {
         Command::Lab(args) => lab::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Table(args) => table::run(&args),
+        Command::Trace(args) => trace::run(&args),
     }
 }

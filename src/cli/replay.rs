@@ -12,7 +12,7 @@ use super::{ERROR, OK, diagnostics, output};
 use crate::control::compile::{LinkAddresses, TableCache, compile};
 use crate::control::ids::BackendIds;
 use crate::pipeline::Pipeline;
-use crate::pool::{Config, Port, load};
+use crate::pool::{Config, Environment, Port, load_for};
 use crate::table::Nanos;
 use crate::table::conn::{ConnOwner, ConnSettings};
 use crate::table::counters::{Counters, DropReason};
@@ -48,7 +48,7 @@ const EMPTY_ROUNDS: u32 = 4;
 
 /// Replays the capture and prints the books.
 pub fn run(args: &Args) -> ExitCode {
-    let (config, warnings) = match load(&args.config) {
+    let (config, warnings) = match load_for(&args.config, &Environment::any()) {
         Ok(loaded) => loaded,
         Err(found) => {
             diagnostics::show(&found);

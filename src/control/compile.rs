@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::pool::{Config, Encap, Name, Service as PoolService, State};
+use crate::pool::{Config, Encap, Name, Pool, Service as PoolService, State};
 use crate::table::HashKey;
 use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
 use crate::table::maglev::{Maglev, TooManyBackends};
@@ -61,6 +61,12 @@ pub fn by_name(service: &PoolService) -> Vec<&crate::pool::Backend> {
     backends
 }
 
+/// Which service of the pool a packet is for; a service's index is its place in the pool.
+pub fn service_map(pool: &Pool) -> ServiceMap {
+    let keys: Vec<_> = pool.services.iter().map(service_key).collect();
+    ServiceMap::new(&keys)
+}
+
 /// Compiles `config` into a snapshot. Services of `previous` whose table cannot have changed lend it
 /// to the new one.
 pub fn compile(
@@ -95,7 +101,6 @@ pub fn compile(
         });
     }
     tables.retain(&config.pool.services);
-    let keys: Vec<_> = config.pool.services.iter().map(service_key).collect();
     let gateways = hops.live_gateways(config);
     Ok(Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
@@ -110,7 +115,7 @@ pub fn compile(
                 len: p.prefix_len(),
             })
             .collect(),
-        map: ServiceMap::new(&keys),
+        map: service_map(&config.pool),
         services: services.into(),
         backends: backends.into(),
         hops: hops.list.into(),

@@ -4,3 +4,4 @@ pub mod compile;
 pub mod ids;
 pub mod rail;
 mod solicit;
+pub mod trace;
