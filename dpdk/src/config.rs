@@ -81,6 +81,19 @@ pub enum PortWarning {
         /// What there is.
         most: u16,
     },
+    /// More queues than used, and packets on all of them.
+    #[error(
+        "{port} has {most} RX queues, of which {used} are used: what arrives on the others is lost; give \
+         the device as many as there are workers"
+    )]
+    UnusedQueues {
+        /// The port.
+        port: String,
+        /// What is used.
+        used: u16,
+        /// What there is.
+        most: u16,
+    },
     /// The MTU stays as it is.
     #[error("{port} keeps an MTU of {kept}: its driver cannot set {wanted} ({errno})")]
     Mtu {

@@ -4,7 +4,11 @@ use std::ffi::{CStr, CString, c_char};
 
 use dpdk_sys as c;
 
+use crate::errno::{Errno, check};
 use crate::port::PortError;
+
+/// What the names of virtual network devices begin with.
+const VIRTUAL: &str = "net_";
 
 /// A device's port name: without arguments, and a PCI address with its domain.
 pub(crate) fn port_name(device: &str) -> String {
@@ -36,11 +40,25 @@ pub(crate) fn find(name: &str) -> Option<u16> {
     (failed == 0).then_some(id)
 }
 
+/// Has the buses find the device with these arguments and start its driver. EAL must be initialised.
+pub(crate) fn probe(device: &CStr) -> Result<(), Errno> {
+    // SAFETY: the string is NUL-terminated and only read.
+    check(unsafe { c::rte_dev_probe(device.as_ptr()) })
+}
+
+/// Takes a virtual device whose port is closed off its bus, so that one of its name can come back. Other
+/// devices stay, as hardware does.
+pub(crate) fn remove(name: &str) {
+    if let (true, Ok(c_name)) = (name.starts_with(VIRTUAL), CString::new(name)) {
+        // SAFETY: both strings are NUL-terminated and only read. A virtual device has one port, and it is
+        // closed, so nothing refers to the device. A failure leaves it where it was.
+        unsafe { c::rte_eal_hotplug_remove(c"vdev".as_ptr(), c_name.as_ptr()) };
+    }
+}
+
 /// The error for a port that is not there.
 pub(crate) fn not_found(name: &str) -> PortError {
-    let names: Vec<String> = (0..c::SHIM_MAX_ETHPORTS as u16)
-        .filter_map(name_of)
-        .collect();
+    let names: Vec<String> = ports().filter_map(name_of).collect();
     let others = if names.is_empty() {
         "none".into()
     } else {
@@ -51,6 +69,12 @@ pub(crate) fn not_found(name: &str) -> PortError {
         others,
         way_out: way_out(name),
     }
+}
+
+/// DPDK's numbers of all ports.
+fn ports() -> impl Iterator<Item = u16> {
+    // SAFETY: DPDK checks the number.
+    (0..c::SHIM_MAX_ETHPORTS as u16).filter(|&id| unsafe { c::rte_eth_dev_is_valid_port(id) != 0 })
 }
 
 fn name_of(id: u16) -> Option<String> {
@@ -92,7 +116,7 @@ fn way_out(name: &str) -> &'static str {
             "Is /dev/vhost-net there, or the socket of path=?",
         ),
         (
-            "net_",
+            VIRTUAL,
             "Is the driver's name right, is it part of this build, and are its arguments as documented?",
         ),
     ];

@@ -10,7 +10,7 @@ use dpdk_sys as c;
 use thiserror::Error;
 
 use crate::cpus::CpuSet;
-use crate::errno::Errno;
+use crate::errno::{ENODEV, Errno};
 use crate::options::leading_args;
 
 /// Proof that EAL is initialised; a cheap handle to clone and hand around.
@@ -54,7 +54,7 @@ pub enum EalError {
         /// What DPDK said.
         errno: Errno,
         /// What to check.
-        way_out: &'static str,
+        way_out: String,
     },
 }
 
@@ -92,7 +92,7 @@ impl Eal {
             return Err(EalError::Init {
                 arguments: args.join(" "),
                 errno,
-                way_out: way_out(&args),
+                way_out: way_out(&args, errno),
             });
         }
         let eal = Eal {
@@ -219,13 +219,31 @@ fn c_strings<'a>(args: impl Iterator<Item = &'a String>) -> Result<Vec<*mut c_ch
     Ok(strings?.into_iter().map(CString::into_raw).collect())
 }
 
-fn way_out(args: &[String]) -> &'static str {
-    if args.iter().any(|arg| arg == "--no-huge") {
-        "DPDK's lines above name the cause; often the memory asked for with -m, or an unknown argument"
-    } else {
-        "DPDK's lines above name the cause; often too few free huge pages: reserve some with \
-         `echo 512 > /proc/sys/vm/nr_hugepages`, or do without by --no-huge"
+/// The likely causes, where DPDK's lines on stderr have the details.
+fn way_out(args: &[String], errno: Errno) -> String {
+    let devices: Vec<&str> = args
+        .iter()
+        .filter_map(|arg| arg.strip_prefix("--vdev="))
+        .collect();
+    if errno.code() == ENODEV && !devices.is_empty() {
+        return format!(
+            "This DPDK has no driver for {} {}: is the name right, and is the driver installed, or part \
+             of a static build?",
+            if devices.len() == 1 {
+                "the device"
+            } else {
+                "one of the devices"
+            },
+            devices.join(" ")
+        );
     }
+    let cause = if args.iter().any(|arg| arg == "--no-huge") {
+        "the memory asked for with -m, or an unknown argument"
+    } else {
+        "too few free huge pages: reserve some with `echo 512 > /proc/sys/vm/nr_hugepages`, or do \
+         without by --no-huge"
+    };
+    format!("DPDK's lines above name the cause; often {cause}")
 }
 
 #[cfg(test)]

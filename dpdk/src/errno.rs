@@ -12,6 +12,7 @@ pub struct Errno(i32);
 /// The numbers this crate decides on; the same on every Linux architecture DPDK runs on.
 pub(crate) const ENOMEM: i32 = 12;
 pub(crate) const EEXIST: i32 = 17;
+pub(crate) const ENODEV: i32 = 19;
 pub(crate) const EINVAL: i32 = 22;
 pub(crate) const ENOBUFS: i32 = 105;
 pub(crate) const ENOSYS: i32 = 38;

@@ -7,7 +7,7 @@ use dpdk_sys as c;
 use thiserror::Error;
 
 use crate::config::{PortConfig, PortWarning};
-use crate::device::{find, not_found, port_name};
+use crate::device::{self, find, not_found, port_name};
 use crate::eal::Eal;
 use crate::errno::{Errno, check};
 use crate::info::PortInfo;
@@ -105,7 +105,8 @@ impl Port {
     }
 
     /// Probes a device now, as `--vdev` and `--allow` do at start, and gives its port. `device` is a
-    /// device with arguments, such as `net_tap0,iface=rail0`.
+    /// device with arguments, such as `net_tap0,iface=rail0`; a virtual one whose port was closed may
+    /// come back.
     pub fn attach(eal: &Eal, device: &str) -> Result<Port, PortError> {
         let name = port_name(device);
         let c_device = CString::new(device).map_err(|_| not_found(&name))?;
@@ -114,10 +115,9 @@ impl Port {
         if find(&name).is_some() {
             return Err(PortError::InUse { port: name });
         }
-        // SAFETY: EAL is initialised, and the string is NUL-terminated and only read.
-        let failed = unsafe { c::rte_dev_probe(c_device.as_ptr()) };
+        let probed = device::probe(&c_device);
         drop(claimed);
-        if failed < 0 {
+        if probed.is_err() {
             return Err(not_found(&name));
         }
         Port::by_name(eal, device)
@@ -308,10 +308,15 @@ impl Drop for Owned {
         // leaves nothing to be done: the driver said what it could in its log.
         unsafe {
             if state == State::Running {
+                // A kernel interface behind the port would stay promiscuous.
+                if c::rte_eth_promiscuous_get(self.id) == 1 {
+                    c::rte_eth_promiscuous_disable(self.id);
+                }
                 c::rte_eth_dev_stop(self.id);
             }
             if state != State::Found {
                 c::rte_eth_dev_close(self.id);
+                device::remove(&self.name);
             }
         }
         timestamp::set_driver(self.id, "");

@@ -20,6 +20,9 @@ pub(crate) struct Setup {
 /// Smallest IPv4 MTU (RFC 791), for drivers that name no limit.
 const MIN_MTU: u16 = 68;
 
+/// Drivers whose arguments, not their configuration, decide how many queues are fed.
+const FED_FROM_OUTSIDE: &[&str] = &["net_af_packet", "net_af_xdp", "net_memif", "net_pcap"];
+
 /// Configures and starts port `id`. The caller owns it, and it is not running.
 pub(crate) fn configure(
     id: u16,
@@ -33,6 +36,7 @@ pub(crate) fn configure(
     let mut steps = Steps::new(id, name)?;
     let rx_queues = steps.clamp_queues("RX", config.rx_queues, steps.info.max_rx_queues);
     let tx_queues = steps.clamp_queues("TX", config.tx_queues, steps.info.max_tx_queues);
+    steps.check_unused(rx_queues);
     steps.check_mtu(config, pool)?;
 
     let mut conf = c::rte_eth_conf::default();
@@ -142,6 +146,16 @@ impl Steps<'_> {
             });
         }
         wanted.min(most.max(1))
+    }
+
+    /// Warns of queues that are fed although nobody polls them.
+    fn check_unused(&mut self, used: u16) {
+        let most = self.info.max_rx_queues;
+        if used < most && FED_FROM_OUTSIDE.contains(&driver(&self.info).as_str()) {
+            let port = self.name.into();
+            self.warnings
+                .push(PortWarning::UnusedQueues { port, used, most });
+        }
     }
 
     /// Refuses an MTU the port cannot have, and one whose frames would not fit an mbuf: the packet path

@@ -133,7 +133,10 @@ fn probe() -> pkg_config::Library {
 }
 
 fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+    text.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default()
 }
 
 /// Flags for clang and the C compiler. They come from pkg-config itself because the `pkg-config` crate
@@ -181,20 +184,26 @@ fn bindings(flags: &[String]) {
         .allowlist_function("shim_.*")
         .allowlist_var("SHIM_.*")
         .allowlist_var("RTE_MBUF_(L2|L3|L4)_LEN_BITS")
-        .allowlist_function("rte_(eal_init|eal_cleanup|version|strerror|dev_probe)")
+        .allowlist_function(
+            "rte_(eal_init|eal_cleanup|eal_hotplug_remove|version|strerror|dev_probe)",
+        )
         .allowlist_function("rte_thread_(un)?register")
         .allowlist_function("rte_pktmbuf_(pool_create|free_bulk)")
         .allowlist_function("rte_mempool_(avail_count|free)")
         .allowlist_function("rte_mbuf_dyn_rx_timestamp_register")
         .allowlist_function("rte_ring_(create|free)")
         .allowlist_function("rte_eth_from_rings")
-        .allowlist_function("rte_eth_dev_(get_port_by_name|get_name_by_port|info_get|socket_id)")
+        .allowlist_function(
+            "rte_eth_dev_(get_port_by_name|get_name_by_port|is_valid_port|info_get|socket_id)",
+        )
         .allowlist_function(
             "rte_eth_dev_(configure|start|stop|close|get_mtu|set_mtu|rss_reta_update)",
         )
         .allowlist_function("rte_eth_dev_(adjust_nb_rx_tx_desc|default_mac_addr_set)")
         .allowlist_function("rte_eth_(rx|tx)_queue_setup")
-        .allowlist_function("rte_eth_(promiscuous_enable|allmulticast_enable|macaddr_get)")
+        .allowlist_function(
+            "rte_eth_(promiscuous_(enable|disable|get)|allmulticast_enable|macaddr_get)",
+        )
         .allowlist_function("rte_eth_(stats_get|stats_reset|xstats_get|xstats_get_names)")
         // Handles: only pointers to them exist, so their fields stay out of Rust.
         .blocklist_type(

@@ -3,7 +3,8 @@
 use std::thread;
 
 use dpdk::{
-    CpuSet, DEFAULT_DATA_ROOM, Eal, EalError, EalOptions, Mempool, MempoolError, Port, PortError,
+    CpuSet, DEFAULT_DATA_ROOM, Eal, EalError, EalOptions, Mempool, MempoolError, Port, PortConfig,
+    PortError,
 };
 
 fn eal(vdevs: &[&str]) -> Eal {
@@ -33,6 +34,19 @@ fn arguments_eal_rejects_are_an_error() {
     };
     let error = Eal::init(options.args()).err().expect("refused");
     assert!(error.to_string().contains("--no-such-argument"), "{error}");
+}
+
+#[test]
+fn a_device_without_a_driver_is_named() {
+    let options = EalOptions::no_huge(["net_nosuch0,size=64"]);
+    let error = Eal::init(options.args())
+        .err()
+        .expect("refused")
+        .to_string();
+    assert!(
+        error.contains("no driver for the device net_nosuch0"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -101,6 +115,23 @@ fn devices_can_be_attached_later() {
         .err()
         .expect("refused");
     assert!(absent.to_string().contains("net_af_packet9"), "{absent}");
+}
+
+#[test]
+fn a_closed_device_can_be_attached_again() {
+    let eal = eal(&["net_null0"]);
+    let pool = Mempool::new(&eal, "packets", 4095, 0, DEFAULT_DATA_ROOM, None).expect("it fits");
+    for _ in 0..3 {
+        let port = Port::by_name(&eal, "net_null0").expect("it is there");
+        drop(
+            port.configure(&PortConfig::default(), &pool)
+                .expect("it starts"),
+        );
+        Port::by_name(&eal, "net_null0")
+            .err()
+            .expect("it was closed");
+        drop(Port::attach(&eal, "net_null0").expect("it comes back"));
+    }
 }
 
 #[test]

@@ -123,6 +123,30 @@ fn a_capture_goes_round() {
 }
 
 #[test]
+fn queues_that_nobody_polls_are_told() {
+    let folder = Folder::new("queues");
+    let input = folder.file("in.pcap");
+    write_capture(&input, 10);
+    let file = input.display();
+    let device = format!("net_pcap0,rx_pcap={file},rx_pcap={file}");
+    let eal = Eal::init(EalOptions::no_huge([device.clone()]).args()).expect("EAL starts");
+    let pool = Mempool::new(&eal, "packets", 1023, 0, DEFAULT_DATA_ROOM, None).expect("it fits");
+    let port = Port::by_name(&eal, &device).expect("the file can be opened");
+    let config = PortConfig {
+        promiscuous: false,
+        ..PortConfig::default()
+    };
+    let started = port.configure(&config, &pool).expect("it starts");
+    let texts: Vec<String> = started.warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        texts
+            .iter()
+            .any(|text| text.contains("2 RX queues, of which 1")),
+        "{texts:#?}"
+    );
+}
+
+#[test]
 fn frames_longer_than_an_mbuf_are_told_apart() {
     let folder = Folder::new("long");
     let input = folder.file("in.pcap");
