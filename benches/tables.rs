@@ -1,0 +1,165 @@
+//! What the tables cost: building a Maglev table, hashing a burst, finding connections.
+//!
+//! `cargo bench --bench tables`, or with a filter: `cargo bench --bench tables -- conn`. Figures are CPU
+//! time of the thread; compare within one run only.
+
+#[path = "support/thread_time.rs"]
+mod thread_time;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rustyrail::table::conn::{ConnOwner, ConnSettings, Segment};
+use rustyrail::table::hash::{
+    BURST, FlowBlocks, FlowBurst, flow_hash_v4, flow_hash_v4_burst, flow_hash_v6,
+};
+use rustyrail::table::maglev::{Maglev, TableSize};
+use rustyrail::table::publish::Publisher;
+use rustyrail::table::{BackendId, FlowHash, HashKey, Nanos};
+
+use thread_time::ThreadTime;
+
+type Bench = Criterion<ThreadTime>;
+
+fn key() -> HashKey {
+    HashKey::from_bytes(*b"sixteen byte key")
+}
+
+/// A sequence that looks random and is the same in every run (Vigna's splitmix64).
+fn scrambled(index: u64) -> u64 {
+    let mut z = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+fn maglev_build(c: &mut Bench) {
+    let mut group = c.benchmark_group("maglev build");
+    for m in [65_537, 655_373] {
+        let size = TableSize::new(m).expect("a prime");
+        for n in [10, 100, 1000, 10_000] {
+            let backends: Vec<_> = (0..n).map(|index| (format!("web-{index}"), 100)).collect();
+            group.bench_function(BenchmarkId::new(format!("M={m}"), n), |b| {
+                b.iter(|| Maglev::build(size, &key(), black_box(&backends)));
+            });
+        }
+    }
+    // One backend outweighs all others, which then rarely get a turn.
+    let backends: Vec<_> = (0..1000)
+        .map(|index| (format!("web-{index}"), if index == 500 { 1000 } else { 1 }))
+        .collect();
+    group.bench_function(BenchmarkId::new("M=65537, skewed", 1000), |b| {
+        b.iter(|| Maglev::build(TableSize::default(), &key(), black_box(&backends)));
+    });
+    group.finish();
+}
+
+fn hash(c: &mut Bench) {
+    let mut group = c.benchmark_group("hash");
+    let (source, vip) = ([198, 51, 100, 7], [203, 0, 113, 10]);
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("IPv4", |b| {
+        b.iter(|| flow_hash_v4(&key(), 6, black_box(source), vip, 4242, 443));
+    });
+    group.bench_function("IPv6", |b| {
+        b.iter(|| flow_hash_v6(&key(), 6, black_box([7; 16]), [9; 16], 4242, 443));
+    });
+    group.throughput(Throughput::Elements(BURST as u64));
+    group.bench_function("IPv4 burst", |b| {
+        let mut burst = FlowBurst::new();
+        for lane in 0..BURST {
+            burst.set(lane, FlowBlocks::v4(6, source, vip, lane as u16, 443));
+        }
+        let mut out = [FlowHash::default(); BURST];
+        b.iter(|| flow_hash_v4_burst(&key(), black_box(&burst), black_box(&mut out)));
+    });
+    group.finish();
+}
+
+/// How a burst is looked up.
+#[derive(Clone, Copy)]
+enum Lookup {
+    /// Packet by packet.
+    Single,
+    /// Prefetch the whole burst, then look it up.
+    Staged,
+    /// Prefetch one line of the next burst with every packet of this one.
+    Pipelined,
+}
+
+fn conn_find(c: &mut Bench) {
+    let mut group = c.benchmark_group("conn find");
+    group.throughput(Throughput::Elements(BURST as u64));
+    let backend = BackendId::new(1).expect("a backend id");
+    for flows in [1_000u64, 100_000, 1_000_000, 10_000_000] {
+        let settings = ConnSettings {
+            flows: flows as usize,
+            new_pins_per_second: u32::MAX,
+            ..ConnSettings::default()
+        };
+        let mut owner = ConnOwner::new(&settings).expect("memory for the table");
+        // The limiter knows nothing of how fast this loop is.
+        for index in 0..flows {
+            owner.advance(Nanos(index));
+            owner.insert(FlowHash(scrambled(index)), backend, Segment::TcpData);
+        }
+        // A random flow: the product's high half is below `flows`, and cheaper than a remainder.
+        let flow_at =
+            |index: u64| ((u128::from(scrambled(index)) * u128::from(flows)) >> 64) as u64;
+        let hash_at = |index: u64| FlowHash(scrambled(flow_at(index)));
+        let ways = [
+            ("single", Lookup::Single),
+            ("staged", Lookup::Staged),
+            ("pipelined", Lookup::Pipelined),
+        ];
+        for (name, way) in ways {
+            let mut next = 0;
+            let mut ahead = [FlowHash::default(); BURST];
+            group.bench_function(BenchmarkId::new(name, flows), |b| {
+                b.iter(|| {
+                    let now = ahead;
+                    for hash in &mut ahead {
+                        *hash = hash_at(next);
+                        next += 1;
+                    }
+                    if let Lookup::Staged = way {
+                        now.iter().for_each(|&hash| owner.prefetch(hash));
+                    }
+                    for (&hash, &coming) in now.iter().zip(&ahead) {
+                        if let Lookup::Pipelined = way {
+                            owner.prefetch(coming);
+                        }
+                        if let Some(found) = owner.find(hash) {
+                            found.touch(Segment::TcpData);
+                        }
+                    }
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn reader(c: &mut Bench) {
+    let publisher = Publisher::new(1u64);
+    let mut reader = publisher.reader();
+    c.bench_function("snapshot reader", |b| {
+        b.iter(|| *black_box(&mut reader).current());
+    });
+}
+
+fn config() -> Bench {
+    Criterion::default()
+        .with_measurement(ThreadTime)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(20)
+}
+
+criterion_group! {
+    name = tables;
+    config = config();
+    targets = maglev_build, hash, conn_find, reader
+}
+criterion_main!(tables);
