@@ -4,25 +4,37 @@
 //! the Unix socket of `[node].control_socket`, which `rail` itself uses and which may also change
 //! things.
 
+mod apply;
+pub mod client;
 mod listen;
+pub mod views;
 
-use axum::Router;
-use axum::routing::get;
+use std::sync::{MutexGuard, PoisonError};
 
-use crate::control::rail::SharedRail;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
 
+use crate::control::rail::{Rail, SharedRail};
+
+pub use apply::{APPLY_PATH, Applied, Offer};
 pub use listen::{ListenError, Listeners};
+
+/// Largest configuration file taken over HTTP: about 100,000 backends.
+const MAX_BODY: usize = 16 << 20;
 
 /// Serves both listeners until the task is aborted.
 pub async fn serve(listeners: Listeners, rail: SharedRail) {
     let (socket, metrics, _guard) = listeners.into_parts();
-    let reading = Router::new()
-        .route("/healthz", get(healthz))
-        .with_state(rail);
-    let control = axum::serve(socket, reading.clone());
+    let reading = reading();
+    let changing = Router::new()
+        .route(APPLY_PATH, post(apply::apply))
+        .layer(DefaultBodyLimit::max(MAX_BODY));
+    let control = reading.clone().merge(changing).with_state(rail.clone());
+    let control = axum::serve(socket, control);
     match metrics {
         Some(tcp) => {
-            let scrape = axum::serve(tcp, reading);
+            let scrape = axum::serve(tcp, reading.with_state(rail));
             let _ = tokio::join!(async { control.await }, async { scrape.await });
         }
         None => {
@@ -31,6 +43,30 @@ pub async fn serve(listeners: Listeners, rail: SharedRail) {
     }
 }
 
-async fn healthz() -> &'static str {
-    "ok\n"
+fn reading() -> Router<SharedRail> {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route(
+            "/v1/services",
+            get(async |State(r)| show(r, views::services)),
+        )
+        .route(
+            "/v1/backends",
+            get(async |State(r)| show(r, views::backends)),
+        )
+        .route("/v1/workers", get(async |State(r)| show(r, views::workers)))
+        .route(
+            "/v1/neighbors",
+            get(async |State(r)| show(r, views::neighbors)),
+        )
+        .route("/v1/ports", get(async |State(r)| show(r, Rail::ports)))
+}
+
+fn show<V>(rail: SharedRail, view: impl Fn(&Rail) -> V) -> Json<V> {
+    Json(view(&lock(&rail)))
+}
+
+/// The control core is one thread, so nobody waits here; a panic of another task changes nothing.
+fn lock(rail: &SharedRail) -> MutexGuard<'_, Rail> {
+    rail.lock().unwrap_or_else(PoisonError::into_inner)
 }

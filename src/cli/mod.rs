@@ -4,12 +4,15 @@
 //! `run(&args) -> ExitCode` beside them. Results go to standard output, everything about what went
 //! wrong to standard error.
 
+pub mod apply;
 pub mod check;
 pub mod diagnostics;
 pub mod lab;
 pub mod output;
 pub mod replay;
 pub mod run;
+pub mod show;
+pub mod socket;
 pub mod table;
 pub mod trace;
 
@@ -43,6 +46,8 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Give a running rail another configuration
+    Apply(apply::Args),
     /// Check a configuration file
     Check(check::Args),
     /// Rails, a router, clients and backends in network namespaces on this machine
@@ -55,17 +60,21 @@ pub enum Command {
     Table(table::Args),
     /// Tell which backend a flow goes to, and why
     Trace(trace::Args),
+    /// Show what a running rail has and does
+    Show(show::Args),
 }
 
 /// Reads the command line and does what it says. Ends the process with [`USAGE`] if that makes no
 /// sense, and after `--help` and `--version`.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
+        Command::Apply(args) => apply::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Table(args) => table::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Show(args) => show::run(&args),
     }
 }

@@ -88,6 +88,9 @@ pub struct Node {
 }
 
 impl Node {
+    /// Where control sockets are when the file names none.
+    pub const RUN_DIRECTORY: &str = "/run/rustyrail";
+
     /// Default of `flows`: one million connections in 8 MiB.
     pub const DEFAULT_FLOWS: usize = 1 << 20;
     /// Bounds of `flows`: 8 KiB to 4 GiB of table per worker.
@@ -97,6 +100,11 @@ impl Node {
     pub const MAX_WORKERS: usize = 126;
     /// The longest control socket path: `sun_path` has 108 bytes, the last of them zero (unix(7)).
     pub const MAX_SOCKET_PATH: usize = 107;
+
+    /// The control socket of a rail whose file names none.
+    pub fn default_socket(name: &str) -> PathBuf {
+        format!("{}/{name}.sock", Self::RUN_DIRECTORY).into()
+    }
 }
 
 /// How DPDK is started.

@@ -14,9 +14,6 @@ use crate::pool::{
     Tunnel,
 };
 
-/// Where control sockets are when the file names none.
-const RUN_DIRECTORY: &str = "/run/rustyrail";
-
 /// The highest core number: above what any machine has, so that a typo is told as such.
 const MAX_CORE: usize = 65_535;
 
@@ -46,8 +43,7 @@ pub fn node(reader: &mut Reader, root: &DeTable<'_>) -> Option<Node> {
     let flows = fields.integer(reader, "flows", Node::FLOWS);
     let name = name?;
     Some(Node {
-        control_socket: control_socket
-            .unwrap_or_else(|| format!("{RUN_DIRECTORY}/{name}.sock").into()),
+        control_socket: control_socket.unwrap_or_else(|| Node::default_socket(name.as_str())),
         name,
         workers: workers?,
         control_core: control_core.unwrap_or(0),

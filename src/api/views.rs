@@ -1,0 +1,211 @@
+//! What `rail show` and the REST interface tell of a running rail.
+
+use serde::Serialize;
+
+use crate::control::ids::BackendName;
+use crate::control::rail::{Forwarded, Rail};
+use crate::pool::Service;
+use crate::table::counters::{Counter, DropReason};
+
+/// One service.
+#[derive(Debug, Serialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: String,
+    /// Address or prefix.
+    pub vip: String,
+    /// `tcp`, `udp`, ... or `any`.
+    pub protocol: String,
+    /// `any`, a port or a range.
+    pub ports: String,
+    /// How packets are wrapped.
+    pub encap: &'static str,
+    /// Backends in all.
+    pub backends: usize,
+    /// Backends that take new connections.
+    pub live: usize,
+    /// Digest of the Maglev table in use.
+    pub digest: String,
+    /// What was forwarded.
+    #[serde(flatten)]
+    pub forwarded: Forwarded,
+}
+
+/// One backend of one service.
+#[derive(Debug, Serialize)]
+pub struct BackendView {
+    /// The service.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// `up`, `drain` or `down`.
+    pub state: &'static str,
+    /// Configured weight.
+    pub weight: u16,
+    /// Slots it has now.
+    pub slots: u32,
+    /// Slots of the table.
+    pub table: usize,
+    /// The number its connections are pinned by.
+    pub id: Option<u32>,
+    /// What was forwarded.
+    #[serde(flatten)]
+    pub forwarded: Forwarded,
+}
+
+/// One worker.
+#[derive(Debug, Serialize)]
+pub struct WorkerView {
+    /// Its index.
+    pub worker: usize,
+    /// Its core.
+    pub core: usize,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Packets dropped, for all reasons.
+    pub dropped: u64,
+    /// Drops by reason, without zeros.
+    pub drops: std::collections::BTreeMap<&'static str, u64>,
+    /// Frames held now.
+    pub held: u64,
+    /// Connections in its table.
+    pub connections: u64,
+    /// Room in its table.
+    pub capacity: usize,
+    /// Lookups that found their connection.
+    pub hits: u64,
+    /// Lookups that did not.
+    pub misses: u64,
+    /// Share of its time spent on packets, 0 to 1, since it started.
+    pub busy: f64,
+}
+
+/// One next hop.
+#[derive(Debug, Serialize)]
+pub struct NeighborView {
+    /// Its address.
+    pub address: String,
+    /// Its link address, if known.
+    pub mac: Option<String>,
+    /// `incomplete`, `reachable`, `refresh` or `static`.
+    pub state: &'static str,
+    /// Seconds until the link address must be confirmed.
+    pub expires_in: Option<u64>,
+}
+
+/// The services, in the order of the configuration.
+pub fn services(rail: &Rail) -> Vec<ServiceView> {
+    let config = rail.config();
+    let compiled = rail.snapshot().services.iter();
+    let services = config.pool.services.iter().zip(compiled);
+    services
+        .map(|(service, compiled)| {
+            let mut forwarded = Forwarded::default();
+            for backend in backends_of(rail, service, &compiled.maglev) {
+                forwarded.packets += backend.forwarded.packets;
+                forwarded.bytes += backend.forwarded.bytes;
+            }
+            let shares = compiled.maglev.shares().iter();
+            ServiceView {
+                name: service.name.to_string(),
+                vip: service.vip.to_string(),
+                protocol: service.protocol.to_string(),
+                ports: service.ports.to_string(),
+                encap: service.encap.as_str(),
+                backends: service.backends.len(),
+                live: shares.filter(|s| **s > 0).count(),
+                digest: compiled.maglev.digest().to_string(),
+                forwarded,
+            }
+        })
+        .collect()
+}
+
+/// The backends of all services, in the order of their names.
+pub fn backends(rail: &Rail) -> Vec<BackendView> {
+    let compiled = rail.snapshot().services.iter();
+    let services = rail.config().pool.services.iter().zip(compiled);
+    services
+        .flat_map(|(service, compiled)| backends_of(rail, service, &compiled.maglev))
+        .collect()
+}
+
+fn backends_of(
+    rail: &Rail,
+    service: &Service,
+    maglev: &crate::table::maglev::Maglev,
+) -> Vec<BackendView> {
+    let named = crate::control::compile::by_name(service).into_iter();
+    named
+        .zip(maglev.shares())
+        .map(|(backend, &slots)| {
+            let id = rail.id(&BackendName {
+                service: service.name.clone(),
+                backend: backend.name.clone(),
+            });
+            BackendView {
+                service: service.name.to_string(),
+                name: backend.name.to_string(),
+                address: backend.address.to_string(),
+                state: backend.state.as_str(),
+                weight: backend.weight.get(),
+                slots,
+                table: maglev.size().get() as usize,
+                id: id.map(|id| id.get()),
+                forwarded: id.map(|id| rail.forwarded(id)).unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+/// The workers, by index.
+pub fn workers(rail: &Rail) -> Vec<WorkerView> {
+    let workers = rail.workers().iter().enumerate();
+    workers
+        .map(|(index, worker)| {
+            let counters = &worker.counters;
+            let stats = worker.conns.stats();
+            let total = counters.total_cycles.get().max(1);
+            WorkerView {
+                worker: index,
+                core: worker.core,
+                rx_packets: counters.rx.packets.get(),
+                tx_packets: counters.tx.packets.get(),
+                dropped: counters.dropped(),
+                drops: DropReason::ALL
+                    .iter()
+                    .map(|reason| (reason.label(), counters.drops(*reason)))
+                    .filter(|(_, n)| *n > 0)
+                    .collect(),
+                held: counters.held.get(),
+                connections: stats.occupancy,
+                capacity: worker.conns.capacity(),
+                hits: stats.hits,
+                misses: stats.misses,
+                busy: ratio(&counters.busy_cycles, total),
+            }
+        })
+        .collect()
+}
+
+/// The next hops, in the order of their addresses.
+pub fn neighbors(rail: &Rail) -> Vec<NeighborView> {
+    let now = rail.now();
+    let neighbors = rail.neighbors().iter();
+    neighbors
+        .map(|(address, neighbor)| NeighborView {
+            address: address.to_string(),
+            mac: neighbor.mac().map(|mac| mac.to_string()),
+            state: neighbor.state(),
+            expires_in: neighbor.until().map(|until| until.since(now).as_secs()),
+        })
+        .collect()
+}
+
+fn ratio(part: &Counter, whole: u64) -> f64 {
+    part.get() as f64 / whole as f64
+}
