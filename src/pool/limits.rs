@@ -3,8 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::table::{BackendId, Tick};
+
 /// The unit in which a connection entry stores its age: timeouts are rounded up to it.
-pub const AGE_UNIT: Duration = Duration::from_secs(8);
+pub const AGE_UNIT: Duration = Duration::from_secs(Tick::SECONDS);
 
 /// The shortest and the longest timeout of a connection.
 ///
@@ -81,7 +83,7 @@ impl Limits {
     pub const FRAGMENT_TIME: RangeInclusive<Duration> =
         Duration::from_secs(1)..=Duration::from_secs(120);
     /// Bounds of `backends`: ids have 17 bits and start at 1.
-    pub const BACKENDS: RangeInclusive<u32> = 1..=(1 << 17) - 1;
+    pub const BACKENDS: RangeInclusive<u32> = 1..=BackendId::MAX.get();
 }
 
 impl Default for Limits {

@@ -16,7 +16,7 @@ pub fn keys(services: &[Service], found: &mut Vec<Violation>) {
             .or_default()
             .push((index, service.ports));
     }
-    for ((vip, protocol), mut claims) in by_vip {
+    for mut claims in by_vip.into_values() {
         // Ordered by first port, and of those with the same first port the widest first, a range
         // can collide only with what is still open when it begins.
         claims.sort_by_key(|(index, ports)| {
@@ -27,39 +27,50 @@ pub fn keys(services: &[Service], found: &mut Vec<Violation>) {
         for (index, ports) in claims {
             let (low, high) = ports.bounds();
             open.retain(|(_, other)| other.bounds().1 >= low);
-            let mut equal = false;
-            for (other, theirs) in &open {
-                let (first, second) = (index.min(*other), index.max(*other));
-                let at = Place::new(Item::Service(second), "name");
-                let also = Place::new(Item::Service(first), "name");
-                let (one, two) = (&services[first].name, &services[second].name);
-                if *theirs == ports {
-                    equal = true;
-                    let message = format!(
-                        "the services {one:?} and {two:?} have the same key: {vip}, protocol {protocol}, port {ports}"
-                    );
-                    found.push(
-                        Violation::error(at, message)
-                            .also(also, "the same VIP, protocol and port")
-                            .help("merge their backends, or change VIP, protocol or port of one"),
-                    );
-                } else if theirs.bounds().1 < high {
-                    let message = format!(
-                        "the port ranges of the services {one:?} ({}) and {two:?} ({}) overlap on {vip}",
-                        services[first].ports, services[second].ports
-                    );
-                    found.push(
-                        Violation::error(at, message)
-                            .also(also, "overlaps")
-                            .help("a range must lie apart from the other or wholly inside it"),
-                    );
-                }
+            // One collision of a service is enough to tell.
+            let collides = |theirs: &Ports| *theirs == ports || theirs.bounds().1 < high;
+            let other = open.iter().find(|(_, theirs)| collides(theirs));
+            if let Some((other, theirs)) = other {
+                let pair = (index.min(*other), index.max(*other));
+                found.push(collision(services, pair, *theirs == ports));
             }
-            if !equal {
+            if other.is_none_or(|(_, theirs)| *theirs != ports) {
                 open.push((index, ports));
             }
         }
     }
+}
+
+/// The finding that two services, by their indices, have an equal key or overlapping ranges.
+fn collision(services: &[Service], (first, second): (usize, usize), equal: bool) -> Violation {
+    let (one, two) = (&services[first], &services[second]);
+    let Service {
+        vip,
+        protocol,
+        ports,
+        ..
+    } = two;
+    let (message, label, help) = if equal {
+        let message = format!(
+            "the services {:?} and {:?} have the same key: {vip}, protocol {protocol}, port {ports}",
+            one.name, two.name
+        );
+        let help = "merge their backends, or change VIP, protocol or port of one";
+        (message, "the same VIP, protocol and port", help)
+    } else {
+        let message = format!(
+            "the port ranges of the services {:?} ({}) and {:?} ({ports}) overlap on {vip}",
+            one.name, one.ports, two.name
+        );
+        (
+            message,
+            "overlaps",
+            "a range must lie apart from the other or wholly inside it",
+        )
+    };
+    Violation::error(Place::new(Item::Service(second), "name"), message)
+        .also(Place::new(Item::Service(first), "name"), label)
+        .help(help)
 }
 
 /// A backend knows an l3dsr service by its DSCP alone, so two VIPs with one DSCP cannot share it.

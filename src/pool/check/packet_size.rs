@@ -1,5 +1,6 @@
 //! Rules about packet sizes: what a tunnel leaves of the MTU of the port it goes out of.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::rail::Rail;
@@ -32,6 +33,7 @@ pub fn check(rail: &Rail<'_>, found: &mut Vec<Violation>) {
     let mut tightest: Vec<Option<Tightest<'_>>> = rail.ports.iter().map(|_| None).collect();
     for (index, service) in rail.pool.services.iter().enumerate() {
         let mut counted = vec![false; rail.ports.len()];
+        let mut told = HashSet::new();
         for (number, backend) in service.backends.iter().enumerate() {
             for port in ways(rail.ports, backend.address) {
                 let usable = usable(&rail.ports[port], service, backend);
@@ -42,7 +44,7 @@ pub fn check(rail: &Rail<'_>, found: &mut Vec<Violation>) {
                     _ => Place::new(Item::Port(port), "mtu"),
                 };
                 if let Some(violation) = too_small(usable, service, backend, at) {
-                    if !found.contains(&violation) {
+                    if told.insert(at) {
                         found.push(violation);
                     }
                 } else if usable < USUAL && backend.mtu.is_none() {

@@ -8,8 +8,8 @@ use crate::pool::{
     Draft, Encap, Ingress, Item, Limits, Name, Place, Ports, Protocol, Service, Violation,
 };
 
-/// The most backends of one service: an index into a Maglev table has 16 bits, and one value of
-/// them means "no backend".
+/// The most backends of one service: their number, and so every index of one, fits 16 bits, which
+/// is what a slot of a Maglev table holds.
 pub const MAX_SERVICE_BACKENDS: usize = 65_535;
 
 /// Slots per backend below which shares are visibly uneven (Maglev paper, section 3.4: "M > 100 N"
@@ -62,7 +62,10 @@ pub fn pool(draft: &Draft) -> Vec<Violation> {
         .sum();
     if backends > *Limits::BACKENDS.end() as usize {
         let at = Place::new(Item::Pool, "");
-        let message = format!("the pool has {backends} backends; a rail has ids for 131071");
+        let message = format!(
+            "the pool has {backends} backends; a rail has ids for {}",
+            Limits::BACKENDS.end()
+        );
         found.push(Violation::error(at, message).help("split the pool"));
     }
     found

@@ -189,7 +189,12 @@ fn syntax_error(error: &toml::de::Error, text: &str) -> Finding {
     if let Some(bare) = bare_value(text, span.start) {
         let value = &text[bare.clone()];
         let message = format!("not TOML: {value} is no number, and a text needs quotes");
-        return Finding::error(bare, message).help(format!("write \"{value}\""));
+        let help = match value.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => "write true".to_owned(),
+            "false" | "no" | "off" => "write false".to_owned(),
+            _ => format!("write \"{value}\""),
+        };
+        return Finding::error(bare, message).help(help);
     }
     let finding = Finding::error(span, format!("not TOML: {}", error.message()));
     if error.message().starts_with("duplicate key") {
