@@ -17,7 +17,7 @@ use crate::ring::Ring;
 use crate::stats::{self, Link, PortStats};
 use crate::{info, setup, timestamp};
 
-/// A port that this handle owns, among its queues; all methods are for the control side.
+/// A port, owned by this handle together with its queues; all methods are for the control side.
 ///
 /// A port has one owner at a time. It is stopped and closed when the handle and all queues are gone,
 /// so drop the queues (end the workers) first and traffic ends in an orderly way whatever the order. A
