@@ -7,11 +7,15 @@
 mod apply;
 pub mod client;
 mod listen;
+pub mod metrics;
 pub mod views;
 
 use std::sync::{MutexGuard, PoisonError};
 
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
@@ -46,6 +50,7 @@ pub async fn serve(listeners: Listeners, rail: SharedRail) {
 fn reading() -> Router<SharedRail> {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
+        .route("/metrics", get(scrape))
         .route(
             "/v1/services",
             get(async |State(r)| show(r, views::services)),
@@ -60,6 +65,14 @@ fn reading() -> Router<SharedRail> {
             get(async |State(r)| show(r, views::neighbors)),
         )
         .route("/v1/ports", get(async |State(r)| show(r, Rail::ports)))
+}
+
+async fn scrape(State(rail): State<SharedRail>) -> Response {
+    let text = metrics::text(&lock(&rail));
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 fn show<V>(rail: SharedRail, view: impl Fn(&Rail) -> V) -> Json<V> {

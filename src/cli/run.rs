@@ -99,6 +99,7 @@ fn try_run(file: &Path) -> Result<(), RunError> {
         core: handle.core,
         counters: Arc::clone(&handle.counters),
         conns: Arc::clone(&handle.conns),
+        tsc_hz: handle.tsc_hz,
     });
     let core = rail.config().node.control_core;
     let (views, handles) = (views.collect(), crew.handles.clone());

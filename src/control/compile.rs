@@ -1,7 +1,9 @@
 //! From the configuration to the snapshot workers read.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::pool::{Config, Encap, Name, Pool, Service as PoolService, State};
 use crate::table::HashKey;
@@ -130,12 +132,21 @@ pub fn compile(
 /// Maglev tables by what they were built from, so that a change to one service rebuilds one table.
 #[derive(Debug, Default)]
 pub struct TableCache {
-    entries: Vec<CachedTable>,
+    entries: HashMap<Name, CachedTable>,
+    builds: Builds,
+}
+
+/// How many tables were built, and how long that took in all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Builds {
+    /// Tables.
+    pub count: u64,
+    /// Time for all of them.
+    pub time: Duration,
 }
 
 #[derive(Debug)]
 struct CachedTable {
-    service: Name,
     hash_key: HashKey,
     size: crate::table::maglev::TableSize,
     weights: Vec<(Name, u16)>,
@@ -155,31 +166,40 @@ impl TableCache {
                 (b.name.clone(), weight)
             })
             .collect();
-        let found = self.entries.iter().position(|e| e.service == service.name);
-        if let Some(at) = found {
-            let entry = &self.entries[at];
+        if let Some(entry) = self.entries.get(&service.name) {
             let same = entry.hash_key == config.pool.hash_key
                 && entry.size == config.pool.table_size
                 && entry.weights == weights;
             if same {
                 return Ok(Arc::clone(&entry.maglev));
             }
-            self.entries.swap_remove(at);
         }
+        let start = Instant::now();
         let maglev = Arc::new(maglev(config, service)?);
-        self.entries.push(CachedTable {
-            service: service.name.clone(),
-            hash_key: config.pool.hash_key,
-            size: config.pool.table_size,
-            weights,
-            maglev: Arc::clone(&maglev),
-        });
+        self.builds.count += 1;
+        self.builds.time += start.elapsed();
+        self.entries.insert(
+            service.name.clone(),
+            CachedTable {
+                hash_key: config.pool.hash_key,
+                size: config.pool.table_size,
+                weights,
+                maglev: Arc::clone(&maglev),
+            },
+        );
         Ok(maglev)
     }
 
+    /// What building has cost so far.
+    pub fn builds(&self) -> Builds {
+        self.builds
+    }
+
     fn retain(&mut self, services: &[PoolService]) {
-        self.entries
-            .retain(|e| services.iter().any(|s| s.name == e.service));
+        if self.entries.len() > services.len() {
+            let names: HashSet<_> = services.iter().map(|s| &s.name).collect();
+            self.entries.retain(|name, _| names.contains(name));
+        }
     }
 }
 
@@ -235,6 +255,7 @@ struct Hops<'a, L> {
     macs: &'a [[u8; 6]],
     neighbors: &'a L,
     list: Vec<Hop>,
+    known: HashMap<(IpAddr, usize), HopIndex>,
 }
 
 impl<'a, L: LinkAddresses> Hops<'a, L> {
@@ -244,18 +265,17 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
             macs,
             neighbors,
             list: Vec::new(),
+            known: HashMap::new(),
         }
     }
 
     fn hop(&mut self, address: IpAddr, port: usize) -> HopIndex {
         let index = PortIndex(port as u8);
-        if let Some(at) = self
-            .list
-            .iter()
-            .position(|h| h.address == address && h.port == index)
-        {
-            return HopIndex(at as u32);
+        if let Some(&known) = self.known.get(&(address, port)) {
+            return known;
         }
+        let hop = HopIndex(self.list.len() as u32);
+        self.known.insert((address, port), hop);
         let mac = self.neighbors.mac(address);
         self.list.push(Hop {
             address,
@@ -272,7 +292,7 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
             },
             resolved: mac.is_some(),
         });
-        HopIndex(self.list.len() as u32 - 1)
+        hop
     }
 
     /// The way to `address`: on the link of a port, else the first live gateway of its family, else

@@ -17,7 +17,7 @@ use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, IdSet, Nanos};
 use crate::wire::MacAddr;
 
-use super::compile::{CompileError, LinkAddresses, TableCache, compile, gateways};
+use super::compile::{Builds, CompileError, LinkAddresses, TableCache, compile, gateways};
 use super::ids::{BackendIds, BackendName};
 use super::solicit;
 
@@ -39,6 +39,8 @@ pub struct WorkerView {
     pub counters: Arc<Counters>,
     /// Its connection table.
     pub conns: Arc<ConnTable>,
+    /// Cycles per second of its time-stamp counter.
+    pub tsc_hz: u64,
 }
 
 /// Why a new configuration was not taken over. Nothing has changed then.
@@ -282,6 +284,11 @@ impl Rail {
             sum.bytes += traffic.bytes.get();
         }
         sum
+    }
+
+    /// What building Maglev tables has cost so far.
+    pub fn builds(&self) -> Builds {
+        self.tables.builds()
     }
 
     /// Configurations offered so far.

@@ -49,6 +49,8 @@ pub struct WorkerHandle {
     pub conns: Arc<ConnTable>,
     /// Frames for it to send.
     pub inbox: Inbox,
+    /// Cycles per second of its time-stamp counter.
+    pub tsc_hz: u64,
 }
 
 /// The running workers.
@@ -123,6 +125,7 @@ pub fn start(
                 counters: Arc::new(Counters::new(setup.backends)),
                 conns: Arc::clone(conns.table()),
                 inbox: Arc::new(ArrayQueue::new(INBOX_FRAMES)),
+                tsc_hz: hz,
             };
             let counters = Arc::clone(&handle.counters);
             let mut worker = Worker {
