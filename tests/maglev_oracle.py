@@ -166,6 +166,7 @@ def expected_tables(path):
             up = backend.get("state", "up") == "up"
             backends[backend["name"]] = backend.get("weight", WEIGHT) if up else 0
         tables[service["name"]] = table(m, key, backends)
+        tables[service["name"]]["affinity"] = service.get("affinity", "flow")
     return key, tables
 
 
@@ -241,7 +242,10 @@ def main():
     if args.flow:
         service, protocol, source, sport, destination, dport = args.flow
         built = expected[service]
-        hash_ = flow_hash(key, int(protocol), source, int(sport), destination, int(dport))
+        ports = int(sport), int(dport)
+        if built["affinity"] == "source":
+            ports = None, None
+        hash_ = flow_hash(key, int(protocol), source, ports[0], destination, ports[1])
         slot = slot_of(hash_, built["m"])
         backend = built["backends"][built["slots"][slot]] if built["slots"] else None
         print(json.dumps({"tag": hash_ >> 32, "slot": slot, "backend": backend}))

@@ -236,6 +236,7 @@ fn traces_equal_an_independent_implementation() {
             65_535,
         ),
         ("alone", "sctp", "132", "198.51.100.9", 2, "203.0.113.12", 9),
+        ("sticky", "tcp", "6", "198.51.100.7", 99, "203.0.114.9", 80),
     ];
     for (service, word, number, source, sport, vip, dport) in flows {
         let (from, to) = (format!("{source}:{sport}"), format!("{vip}:{dport}"));
