@@ -197,6 +197,17 @@ fn a_life_shorter_than_refreshing_takes_is_lengthened() {
     assert_eq!(until, Some(at(0) + NeighborTable::MIN_LIFE));
 }
 
+#[test]
+fn a_short_life_is_refreshed_after_a_long_silence() {
+    let mut table = NeighborTable::new(NeighborTable::MIN_LIFE);
+    table.configure([hop(1)], [], at(0));
+    // Silent for so long that half a minute passes between two requests.
+    let last = asked(&mut table, 0..200).last().copied();
+    assert_eq!(last, Some((199, false)));
+    table.learn(hop(1), mac(1), at(200));
+    assert_eq!(asked(&mut table, 200..216), [(215, true)]);
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Learn(u8, u8),

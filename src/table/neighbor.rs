@@ -168,7 +168,9 @@ impl NeighborTable {
         }
         let known = neighbor.mac();
         *neighbor = Neighbor::Reachable { mac, until };
-        self.quiet_until = self.quiet_until.min(until);
+        // A short life may need refreshing before a silent next hop would have been asked again.
+        let due = neighbor.due().unwrap_or(until);
+        self.quiet_until = self.quiet_until.min(due);
         if known == Some(mac) {
             return Learned::Confirmed;
         }

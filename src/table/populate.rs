@@ -144,6 +144,10 @@ mod tests {
         // second, at its second visit. Both walk the slots in order.
         let mut turns = turns(&[(0, 1, 1), (0, 1, 2)]);
         assert_eq!(*populate(7, &mut turns), [1, 0, 1, 1, 0, 1, 1]);
+        // Weights 10 and 3: the light one's turns come in rounds 4, 7 and 10.
+        let mut turns = self::turns(&[(0, 1, 10), (0, 1, 3)]);
+        let slots = [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
+        assert_eq!(*populate(13, &mut turns), slots);
     }
 
     /// The paper's pseudocode, word by word, over permutations multiplied out.
