@@ -93,6 +93,8 @@ impl<T> Publisher<T> {
     /// Drops, here and now, every replaced value that no reader holds any more, and returns the number
     /// of values still held. When that is 0, every reader has passed a quiescent point since the last
     /// `publish`: whatever only older values named (a backend id) is no longer in any worker's hands.
+    /// What readers wrote elsewhere under those values (table entries) is visible to the caller then,
+    /// because dropping the last hold synchronises with all earlier ones.
     pub fn reclaim(&mut self) -> usize {
         // A replaced value is no longer in `shared`, so nobody can make new holds on it: a count of
         // one, this `Arc` alone, stays one.
