@@ -18,6 +18,9 @@ macro_rules! over_all_back_ends {
         mod memory {
             $(#[test] fn $test() { super::$module::$test(&super::Fixture::memory()); })*
         }
+        mod git {
+            $(#[test] fn $test() { super::$module::$test(&super::Fixture::git()); })*
+        }
     };
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::error::StoreError;
-use super::object::{IdMap, MemoryObjects, Object, ObjectId, Objects};
+use super::object::{IdMap, Kind, MemoryObjects, Object, ObjectId, Objects};
 use super::path::BranchName;
 
 /// An object to be written.
@@ -63,6 +63,9 @@ pub trait Backend: Send + Sync {
 
     /// Where each remote's branches were when it was last heard of, by remote.
     fn remote_heads(&self) -> Result<Vec<(String, BranchName, ObjectId)>, StoreError>;
+
+    /// The commit people mean by a text that is neither a branch nor a whole id, such as the start of an id.
+    fn lookup(&self, text: &str) -> Result<Option<ObjectId>, StoreError>;
 
     /// Commits whose parents were cut off.
     fn boundary(&self) -> Result<Arc<IdSet>, StoreError>;
@@ -131,6 +134,10 @@ impl Backend for MemoryBackend {
 
     fn remote_heads(&self) -> Result<Vec<(String, BranchName, ObjectId)>, StoreError> {
         Ok(Vec::new())
+    }
+
+    fn lookup(&self, text: &str) -> Result<Option<ObjectId>, StoreError> {
+        Ok(self.objects.abbreviated(text, Kind::Commit))
     }
 
     fn boundary(&self) -> Result<Arc<IdSet>, StoreError> {

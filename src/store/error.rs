@@ -42,6 +42,19 @@ pub enum StoreError {
     /// A commit to be reverted has several parents, or not the one named.
     #[error("{0} is a merge: name the parent to go back to")]
     WhichParent(ObjectId),
+    /// A repository is not as it should be.
+    #[error("{}: {detail}", path.display())]
+    Repository { path: PathBuf, detail: String },
+    /// The real Git could not do what it was asked to.
+    #[error("git {command}: {message}")]
+    Git { command: String, message: Arc<str> },
+    /// Somebody else holds the lock on a branch for too long.
+    #[error("branch {branch} is locked: remove {} if no other process is using it", path.display())]
+    Locked {
+        branch: BranchName,
+        path: PathBuf,
+        source: Arc<io::Error>,
+    },
     /// A branch kept moving under this change, pushed by other processes.
     #[error("branch {0} moves too fast")]
     Contended(BranchName),

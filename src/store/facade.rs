@@ -93,6 +93,20 @@ impl Store {
         self.backend().heads()
     }
 
+    /// The commit people mean by a text: a branch, an id, the start of one, and whatever else the
+    /// back end understands.
+    pub fn resolve(&self, text: &str) -> Result<Option<ObjectId>, StoreError> {
+        if let Ok(branch) = text.parse()
+            && let Some(head) = self.inner.committer.head(&branch)?
+        {
+            return Ok(Some(head));
+        }
+        match text.parse() {
+            Ok(id) => Ok(Some(id)),
+            Err(_) => self.backend().lookup(text),
+        }
+    }
+
     /// The state at a commit.
     pub fn at(&self, commit: &ObjectId) -> Result<View, StoreError> {
         let source = self.overlay();

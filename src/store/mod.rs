@@ -14,6 +14,7 @@ pub mod directory;
 pub mod entries;
 pub mod error;
 pub mod facade;
+pub mod git;
 pub mod history;
 pub mod hub;
 pub mod merge;

@@ -236,6 +236,18 @@ impl MemoryObjects {
         objects.entry(id).or_insert(object);
     }
 
+    /// The only object of this kind whose id begins like this, if that is at least four digits.
+    pub fn abbreviated(&self, start: &str, kind: Kind) -> Option<ObjectId> {
+        if start.len() < 4 {
+            return None;
+        }
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = objects.iter().filter_map(|(id, object)| {
+            (object.kind == kind && id.to_string().starts_with(start)).then_some(*id)
+        });
+        found.next().filter(|_| found.next().is_none())
+    }
+
     /// Drops the objects for which `keep` is false.
     pub fn retain(&self, keep: impl Fn(&ObjectId) -> bool) {
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustyrail::store::backend::{Backend, MemoryBackend};
 use rustyrail::store::conflict::{AnyTree, Validator, Violation};
 use rustyrail::store::directory::Source;
+use rustyrail::store::git::{Git, GitBackend, GitOptions};
 use rustyrail::store::merge::{Content, MergeError, Value};
 use rustyrail::store::{
     Branch, BranchName, Info, Leaf, Objects, Options, Path, Registry, Signature, Store, StoreError,
@@ -13,13 +14,30 @@ use rustyrail::store::{
 
 /// Makes stores over one back end.
 pub struct Fixture {
-    backend: Arc<dyn Backend>,
+    backend: Option<Arc<dyn Backend>>,
+    /// Removed when the test is over.
+    directory: Option<tempfile::TempDir>,
 }
 
 impl Fixture {
     pub fn memory() -> Self {
         Self {
-            backend: Arc::new(MemoryBackend::new()),
+            backend: Some(Arc::new(MemoryBackend::new())),
+            directory: None,
+        }
+    }
+
+    /// A new repository. What a test leaves in it has to please the real Git.
+    pub fn git() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = GitOptions {
+            create: true,
+            ..GitOptions::default()
+        };
+        let backend = Arc::new(GitBackend::open(&directory.path().join("store"), options).unwrap());
+        Self {
+            backend: Some(backend),
+            directory: Some(directory),
         }
     }
 
@@ -31,8 +49,9 @@ impl Fixture {
     pub fn store_with(&self, validator: Box<dyn Validator>) -> Store {
         let mut registry = Registry::standard();
         registry.register("sum", rustyrail::store::merge::Typed::<Sum>::new);
+        let backend = self.backend.clone().unwrap();
         Store::open(
-            self.backend.clone(),
+            backend,
             Options {
                 registry,
                 validator,
@@ -43,6 +62,25 @@ impl Fixture {
 
     pub fn main(&self) -> Branch {
         self.store().main()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        // The back end joins packs in the background: not under the eyes of fsck.
+        self.backend = None;
+        if let Some(directory) = self
+            .directory
+            .as_ref()
+            .filter(|_| !std::thread::panicking())
+        {
+            let git = Git::new(&directory.path().join("store"));
+            assert_eq!(
+                git.run(&["fsck", "--full", "--strict", "--no-dangling"])
+                    .unwrap(),
+                ""
+            );
+        }
     }
 }
 

@@ -74,9 +74,16 @@ pub fn a_slow_watch_is_told_that_states_are_missing(fixture: &Fixture) {
     let main = store.main();
     set(&main, "a", "-");
     let mut watch = store.watch(Scope::All).unwrap();
-    for number in 0..1100 {
-        set(&main, "a", &number.to_string());
-    }
+    std::thread::scope(|scope| {
+        for writer in 0..11 {
+            let main = &main;
+            scope.spawn(move || {
+                for number in 0..100 {
+                    set(main, "a", &format!("{writer}.{number}"));
+                }
+            });
+        }
+    });
     let events = drain(&mut watch);
     assert!(events[0].coalesced);
     assert!(events[1..].iter().all(|event| !event.coalesced));
