@@ -10,6 +10,7 @@
 //! ```
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -19,8 +20,10 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use rustyrail::cli::lab::client::Connection;
+use rustyrail::cli::lab::files::States;
 use rustyrail::cli::lab::probe::probe;
-use rustyrail::cli::lab::topology::{ROUTER, Role};
+use rustyrail::cli::lab::topology::{ROUTER, Role, VIP};
 use rustyrail::cli::lab::{Lab, Options, Topology, client, files};
 
 /// Two labs stand side by side, each complete; when they are gone, nothing of them is left.
@@ -37,7 +40,7 @@ fn labs_come_and_go() {
             assert!(from_outside.unwrap().is_err(), "nginx serves the VIP alone");
             assert!(client::answers(
                 &lab.netns(&backend.name),
-                rustyrail::cli::lab::topology::VIP,
+                VIP,
                 files::IPIP_PORT
             ));
         }
@@ -116,6 +119,78 @@ fn an_interrupted_lab_leaves_nothing() {
     lab.wait().unwrap();
     assert!(rail(&["down", "--name", "t-kill"]).status.success());
     assert_nothing_left("t-kill");
+}
+
+/// The demo shows what it says, on this machine, and cleans up. Its exit code is its own verdict on shares, failures
+/// and lost connections.
+#[test]
+fn the_demo_succeeds() {
+    if cannot_make_namespaces() {
+        return;
+    }
+    let output = rail(&["demo", "--name", "t-demo"]);
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("3000 answered, 0 failed"), "{said}");
+    assert_nothing_left("t-demo");
+}
+
+/// While backends come and go around them, a download and an upload on connections to a backend that
+/// stays are neither cut nor changed.
+///
+/// ```text
+///   client-1 ── 80 MiB from /files/large ──── web-1      web-2: drain, down, up, down, up ...
+///            ── 64 uploads of 1 MiB ───────── web-1
+/// ```
+#[test]
+fn transfers_outlive_changes_of_the_pool() {
+    if cannot_make_namespaces() {
+        return;
+    }
+    let mut lab = up("t-long");
+    lab.write_configs(&States::new()).unwrap();
+    lab.start_rails().unwrap();
+    let client = lab.netns("client-1");
+    let transfers: Vec<_> = [files::PORT, files::IPIP_PORT]
+        .map(|port| SocketAddr::from((VIP, port)))
+        .into_iter()
+        .flat_map(|vip| [(vip, download as Transfer), (vip, uploads as Transfer)])
+        .map(|(vip, transfer)| {
+            let mut connection = client.enter(|| connect_to("web-1", vip)).unwrap();
+            thread::spawn(move || transfer(&mut connection))
+        })
+        .collect();
+    for state in ["drain", "down", "up"].into_iter().cycle().take(30) {
+        lab.apply(&States::from([("web-2".to_owned(), state)]))
+            .unwrap();
+    }
+    for transfer in transfers {
+        transfer.join().unwrap();
+    }
+}
+
+type Transfer = fn(&mut Connection);
+
+fn download(connection: &mut Connection) {
+    let file = connection.get("/files/large").unwrap();
+    assert_eq!(file.body.len() as u64, files::LARGE_FILE_SIZE);
+}
+
+fn uploads(connection: &mut Connection) {
+    for _ in 0..64 {
+        assert_eq!(connection.post("/", 1 << 20).unwrap().body, "web-1\n");
+    }
+}
+
+/// A connection that met this backend.
+fn connect_to(backend: &str, vip: SocketAddr) -> Connection {
+    loop {
+        let mut connection = Connection::open(vip).unwrap();
+        if connection.get("/").unwrap().body.trim() == backend {
+            return connection;
+        }
+    }
 }
 
 /// Wrong requests are refused with a reason, and leave nothing behind.

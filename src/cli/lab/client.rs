@@ -10,7 +10,7 @@ use super::netns::Netns;
 /// failed.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// No answer asked for here is larger, bytes.
-const MAX_BODY: u64 = 4 << 20;
+const MAX_BODY: u64 = 256 << 20;
 
 /// An answer.
 #[derive(Debug)]
@@ -44,6 +44,19 @@ impl Connection {
     pub fn get(&mut self, path: &str) -> io::Result<Response> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
         self.stream.get_mut().write_all(request.as_bytes())?;
+        self.read_response()
+    }
+
+    /// Sends a request with a body of `length` zeros and reads the whole answer, which nginx may send
+    /// before it has read the body.
+    pub fn post(&mut self, path: &str, length: usize) -> io::Result<Response> {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n\r\n",
+            self.host
+        );
+        let stream = self.stream.get_mut();
+        stream.write_all(request.as_bytes())?;
+        io::copy(&mut io::repeat(0).take(length as u64), stream)?;
         self.read_response()
     }
 

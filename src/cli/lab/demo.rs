@@ -283,14 +283,10 @@ impl Demo {
     }
 
     /// Gives every rail the pool in which `backend` has this state.
-    fn apply(&mut self, backend: &str, state: &'static str) -> Result<()> {
-        let states = States::from([(backend.to_owned(), state)]);
-        self.lab.write_configs(&states).into_diagnostic()?;
-        for rail in &self.lab.topology.rails {
-            let mut command = self.lab.rail();
-            run_command(command.arg("apply").arg(self.lab.rail_config(&rail.name)))
-                .into_diagnostic()?;
-        }
+    fn apply(&self, backend: &str, state: &'static str) -> Result<()> {
+        self.lab
+            .apply(&States::from([(backend.to_owned(), state)]))
+            .into_diagnostic()?;
         output::result(&format!("  rail apply: {backend} is {state:?}"));
         Ok(())
     }

@@ -117,13 +117,14 @@ http {{
     default_type text/plain;
     keepalive_requests 1000000;
     keepalive_timeout 300s;
+    client_max_body_size 0;
     client_body_temp_path tmp; proxy_temp_path tmp; fastcgi_temp_path tmp;
     uwsgi_temp_path tmp; scgi_temp_path tmp;
     server {{
         listen {VIP}:{PORT} backlog=4096;
         listen {VIP}:{IPIP_PORT} backlog=4096;
         location / {{ return 200 "{backend}\n"; }}
-        location /files/ {{ root {FILES}; }}
+        location /files/ {{ root {FILES}; limit_rate {LARGE_FILE_RATE}; }}
     }}
 }}
 "#
@@ -133,7 +134,12 @@ http {{
 /// The directory, beside nginx's configuration, of what it serves under `/files/`.
 pub const FILES: &str = "www";
 
-/// The file that nginx serves as `/files/large`, for transfers that take a while.
+/// How fast nginx sends a file, bytes per second.
+const LARGE_FILE_RATE: u64 = 16 << 20;
+/// Size of the file that nginx serves as `/files/large`, bytes: a transfer of some five seconds.
+pub const LARGE_FILE_SIZE: u64 = 5 * LARGE_FILE_RATE;
+
+/// Where that file is.
 pub fn large_file(nginx_dir: &Path) -> PathBuf {
     nginx_dir.join(FILES).join("files").join("large")
 }

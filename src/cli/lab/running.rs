@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::client;
 use super::files::{self, FILES, METRICS, PORT, States};
 use super::instance::{self, Instance, InstanceError, admission};
-use super::netns::{Netns, NetnsError};
+use super::netns::{Netns, NetnsError, run};
 use super::network;
 use super::topology::{Host, ROUTER, Topology, VIP};
 use super::tunnel::{self, TunnelEnd};
@@ -24,8 +24,6 @@ const READY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 /// How many lines of its log are shown when a program fails.
 const LOG_TAIL: usize = 15;
-/// Large enough to be still under way when the pool changes, bytes. The file is sparse.
-const LARGE_FILE: u64 = 256 << 20;
 
 /// Why a lab could not be brought up or driven.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +178,16 @@ impl Lab {
         Ok(())
     }
 
+    /// Writes the configurations anew and has every rail take its own by `rail apply`; returns when all have.
+    pub fn apply(&self, states: &States) -> Result<(), LabError> {
+        self.write_configs(states)?;
+        for rail in &self.topology.rails {
+            let config = self.rail_config(&rail.name);
+            run(Command::new(&self.rail).arg("apply").arg(config))?;
+        }
+        Ok(())
+    }
+
     /// Ends one program of a host, as its operator would: SIGTERM, and wait.
     pub fn stop(&mut self, host: &str, program: &str) -> Result<(), LabError> {
         let key = (host.to_owned(), program.to_owned());
@@ -236,7 +244,7 @@ impl Lab {
         })?;
         let large = files::large_file(&dir);
         File::create(&large)
-            .and_then(|file| file.set_len(LARGE_FILE))
+            .and_then(|file| file.set_len(files::LARGE_FILE_SIZE))
             .map_err(|source| LabError::File {
                 path: large,
                 source,
