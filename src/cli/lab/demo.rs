@@ -305,22 +305,20 @@ impl Demo {
     }
 }
 
-/// Reads the shares in percent from `rail table --json`.
+/// Reads the shares in percent from the first table of `rail table --json`.
 fn shares(json: &[u8]) -> Option<BTreeMap<String, f64>> {
-    let table: serde_json::Value = serde_json::from_slice(json).ok()?;
-    let backends = table["backends"].as_array()?;
-    let slots: Vec<u64> = table["slots"]
-        .as_array()?
-        .iter()
-        .filter_map(|i| i.as_u64())
-        .collect();
+    let tables: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let table = tables["services"].get(0)?;
+    let slots = table["slots"].as_array()?;
     let share = |index: usize| {
-        let own = slots.iter().filter(|slot| **slot == index as u64).count();
+        let own = slots
+            .iter()
+            .filter(|slot| slot.as_u64() == Some(index as u64))
+            .count();
         percent(own as u64, slots.len() as u64)
     };
+    let backends = table["backends"].as_array()?.iter().enumerate();
     backends
-        .iter()
-        .enumerate()
         .map(|(index, backend)| Some((backend.as_str()?.to_owned(), share(index))))
         .collect()
 }
