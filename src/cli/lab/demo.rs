@@ -29,11 +29,12 @@ const TOLERANCE: f64 = 4.0;
 const LONG_LIVED: usize = 24;
 /// How long traffic runs before and after each change.
 const SETTLE: Duration = Duration::from_millis(1500);
-/// What is shown of each rail's metrics.
-const SHOWN_METRICS: [&str; 3] = [
-    "rustyrail_service_packets_total",
-    "rustyrail_connections",
-    "rustyrail_drops_total",
+/// What is shown of each rail's metrics, where it is not zero.
+const SHOWN_METRICS: [&str; 4] = [
+    "rustyrail_backend_packets_total{",
+    "rustyrail_connection_entries{",
+    "rustyrail_drops_total{",
+    "rustyrail_worker_rx_packets_total{",
 ];
 
 /// Shows everything; fails when anything was not as it should be. The lab is removed in both cases,
