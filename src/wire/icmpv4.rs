@@ -190,7 +190,12 @@ impl Icmpv4Header {
         self.kind = ECHO_REPLY;
         self.code = 0;
         let new = u16::from_be_bytes([self.kind, self.code]);
-        self.checksum = U16::new(checksum::update_u16(self.checksum.get(), old, new));
+        self.checksum = match checksum::update_u16(self.checksum.get(), old, new) {
+            // The reply to a request without identifier, number and data is all zeros, and then only the other
+            // zero of one's complement adds up (RFC 1624, section 3). Where both do, either may be sent.
+            0 => U16::MAX_VALUE,
+            checksum => U16::new(checksum),
+        };
     }
 
     /// Computes the checksum anew over the header and the `body` behind it.
@@ -234,6 +239,15 @@ mod tests {
             bytes.to_vec(),
             sealed(Icmpv4Header::echo_reply(0x1234, 9), b"ping!")
         );
+    }
+
+    #[test]
+    fn the_reply_of_zeros_has_a_valid_checksum() {
+        let mut bytes = sealed(Icmpv4Header::echo_request(0, 0), &[0; 6]);
+        let header: &mut Icmpv4Header = crate::wire::view_mut(&mut bytes).expect("a header");
+        header.turn_into_echo_reply();
+        assert_eq!(bytes, sealed(Icmpv4Header::echo_reply(0, 0), &[0; 6]));
+        assert!(Icmpv4::parse(&bytes).is_ok());
     }
 
     #[test]
