@@ -3,6 +3,7 @@
 
 mod properties;
 mod reader;
+mod seeds;
 
 use reader::{Wrong, every_parser, read};
 use rustyrail::testkit::{PacketBuilder, arp_reply, arp_request, ether, ipv4, ipv6};
