@@ -55,16 +55,25 @@ impl<F> Hold<F> {
         hop: HopIndex,
         now: Nanos,
     ) -> Result<(), F> {
-        let same = self.frames.iter().filter(|h| h.hop == hop).count();
-        if same >= PER_HOP || self.frames.len() >= PER_WORKER {
-            return Err(frame);
-        }
-        self.frames.push(Held {
+        self.admit(Held {
             frame,
             ingress,
             hop,
             until: now + LIFE,
-        });
+        })
+    }
+
+    /// Takes a frame back that has waited already; its time goes on.
+    pub fn push_again(&mut self, held: Held<F>, hop: HopIndex) -> Result<(), F> {
+        self.admit(Held { hop, ..held })
+    }
+
+    fn admit(&mut self, held: Held<F>) -> Result<(), F> {
+        let same = self.frames.iter().filter(|h| h.hop == held.hop).count();
+        if same >= PER_HOP || self.frames.len() >= PER_WORKER {
+            return Err(held.frame);
+        }
+        self.frames.push(held);
         Ok(())
     }
 
@@ -111,6 +120,19 @@ mod tests {
         let gone: Vec<_> = std::iter::from_fn(|| hold.expired(later)).collect();
         assert_eq!(gone, [0, 1, 2, 4]);
         assert!(hold.is_empty());
+    }
+
+    /// Snapshots may come faster than frames expire; a frame for a dead next hop must still go.
+    #[test]
+    fn waiting_again_does_not_prolong_the_wait() {
+        let mut hold = Hold::new();
+        hold.push('a', PortIndex(0), HopIndex(1), Nanos(0))
+            .expect("room");
+        for _ in 0..5 {
+            let held = hold.pop().expect("it waits");
+            hold.push_again(held, HopIndex(2)).expect("room");
+        }
+        assert_eq!(hold.expired(Nanos(0) + LIFE), Some('a'));
     }
 
     #[test]

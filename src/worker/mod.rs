@@ -174,6 +174,12 @@ impl Worker {
                 let verdict = self
                     .pipeline
                     .once(snapshot, held.ingress, &mut held.frame, now);
+                if let Verdict::Hold(hop) = verdict {
+                    if self.hold.push_again(held, hop).is_err() {
+                        self.counters.count_drop(DropReason::Neighbor);
+                    }
+                    continue;
+                }
                 let mut dispatch = Dispatch {
                     outputs: &mut self.outputs,
                     hold: &mut self.hold,
