@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::pool::{Config, Encap, Name, Pool, Service as PoolService, State};
+use crate::pool::{Config, Encap, IfAddr, Name, Pool, Service as PoolService, State};
 use crate::table::HashKey;
 use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
 use crate::table::maglev::{Maglev, TooManyBackends};
@@ -109,6 +109,7 @@ pub fn compile(
         hash_key: config.pool.hash_key,
         ports: port_views(config, macs, &gateways),
         local: local_addresses(config),
+        broadcasts: broadcasts(config),
         accept: config
             .tunnel_accept()
             .iter()
@@ -245,6 +246,16 @@ fn local_addresses(config: &Config) -> Box<[(crate::table::service::Address, Por
             port.addresses
                 .iter()
                 .map(move |a| (a.address().into(), PortIndex(i as u8)))
+        })
+        .collect()
+}
+
+fn broadcasts(config: &Config) -> Box<[(crate::table::service::Address, PortIndex)]> {
+    let ports = config.ports.iter().enumerate();
+    ports
+        .flat_map(|(i, port)| {
+            let subnets = port.addresses.iter().filter_map(IfAddr::broadcast);
+            subnets.map(move |b| (IpAddr::V4(b).into(), PortIndex(i as u8)))
         })
         .collect()
 }

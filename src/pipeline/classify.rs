@@ -176,11 +176,7 @@ fn try_classify(
         EtherType::ARP => return Ok(Parsed::of(Kind::Arp, link.l3_offset)),
         _ => return Ok(Parsed::of(Kind::Other, link.l3_offset)),
     };
-    let tunnelled = matches!(
-        outer.protocol,
-        IpProtocol::GRE | IpProtocol::IPIP | IpProtocol::IPV6
-    );
-    if tunnelled && snapshot.local_port(outer.destination).is_some() {
+    if is_tunnel(outer.protocol) && snapshot.local_port(outer.destination).is_some() {
         return decapsulate(snapshot, frame, &outer);
     }
     transport(frame, outer)
@@ -272,25 +268,22 @@ fn decapsulate(snapshot: &Snapshot, frame: &[u8], outer: &Parsed) -> Result<Pars
         EtherType::IPV6 => ipv6(inside, l3)?,
         _ => return Err(DropReason::BadGre),
     };
-    if snapshot.local_port(inner.destination).is_some() {
+    if is_tunnel(inner.protocol) && snapshot.local_port(inner.destination).is_some() {
         return Err(DropReason::TunnelDepth);
     }
-    inner.class = inner
-        .class
-        .with_ecn(combine_ecn(inner.class.ecn(), outer.class.ecn())?);
+    let ecn = Ecn::decapsulate(inner.class.ecn(), outer.class.ecn()).ok_or(DropReason::Ecn)?;
+    inner.class = inner.class.with_ecn(ecn);
     inner.decapsulated = true;
     transport(frame, inner)
 }
 
-/// RFC 6040, section 4.2: the ECN field of the packet that leaves a tunnel.
-fn combine_ecn(inner: Ecn, outer: Ecn) -> Result<Ecn, DropReason> {
-    match (inner, outer) {
-        (Ecn::NotEct, Ecn::Ce) => Err(DropReason::Ecn),
-        (Ecn::NotEct, _) => Ok(Ecn::NotEct),
-        (_, Ecn::Ce) => Ok(Ecn::Ce),
-        (Ecn::Ect0, Ecn::Ect1) => Ok(Ecn::Ect1),
-        (inner, _) => Ok(inner),
-    }
+/// Whether a packet of this protocol carries another IP packet.
+#[inline]
+fn is_tunnel(protocol: IpProtocol) -> bool {
+    matches!(
+        protocol,
+        IpProtocol::GRE | IpProtocol::IPIP | IpProtocol::IPV6
+    )
 }
 
 /// Reads ports and flags, and checks what the transport header says about its own length.
@@ -316,8 +309,7 @@ fn transport(frame: &[u8], mut parsed: Parsed) -> Result<Parsed, DropReason> {
             parsed.ports = host_order(udp.header.ports);
         }
         protocol if protocol.has_ports() => {
-            let ports = Ports::parse(payload).ok_or(DropReason::BadTransport)?;
-            parsed.ports = host_order(ports);
+            parsed.ports = ports(protocol, payload).ok_or(DropReason::BadTransport)?;
         }
         _ => {}
     }
@@ -345,16 +337,22 @@ fn first_fragment(
             parsed.ports = host_order(tcp.header.ports);
         }
         protocol if protocol.has_ports() => {
-            const UDP_HEADER: usize = 8;
-            if payload.len() < UDP_HEADER {
-                return Err(DropReason::BadFragment);
-            }
-            let ports = Ports::parse(payload).ok_or(DropReason::BadFragment)?;
-            parsed.ports = host_order(ports);
+            parsed.ports = ports(protocol, payload).ok_or(DropReason::BadFragment)?;
         }
         _ => {}
     }
     Ok(parsed)
+}
+
+/// The ports of a packet that shows its whole transport header. Those of SCTP and DCCP have 12 bytes
+/// at least (RFC 9260, section 3.1; RFC 4340, section 5.1), those of UDP and UDP-Lite 8.
+#[inline]
+fn ports(protocol: IpProtocol, payload: &[u8]) -> Option<(u16, u16)> {
+    let header = match protocol {
+        IpProtocol::SCTP | IpProtocol::DCCP => 12,
+        _ => 8,
+    };
+    Some(host_order(Ports::parse(payload.get(..header)?)?))
 }
 
 #[inline]

@@ -22,7 +22,8 @@ impl Pipeline {
         ingress: PortIndex,
     ) -> Verdict {
         let vip = snapshot.map.is_vip(parsed.destination);
-        let own = snapshot.local_port(parsed.destination).is_some();
+        // What comes out of a tunnel is for services alone.
+        let own = !parsed.decapsulated && snapshot.local_port(parsed.destination).is_some();
         if !vip && !own {
             return no_service(snapshot, parsed, ingress);
         }
@@ -39,7 +40,7 @@ impl Pipeline {
                 Verdict::Drop(DropReason::IcmpIgnored)
             }
             Ok(Icmpv4Kind::EchoRequest { .. }) => self.echo_v4(snapshot, frame, parsed, ingress),
-            Ok(_) if own && !parsed.decapsulated => Verdict::Host(ingress),
+            Ok(_) if own => Verdict::Host(ingress),
             Ok(_) => Verdict::Drop(DropReason::IcmpIgnored),
         }
     }

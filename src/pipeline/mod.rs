@@ -165,8 +165,8 @@ impl Pipeline {
     ///
     /// 1. A frame that is broken or not IP is done with at once.
     /// 2. ICMP for a VIP or for the rail concerns the path itself, not a connection.
-    /// 3. The destination names a service, or the packet is for the rail, its host, or nobody.
-    /// 4. A fragment without its transport header cannot be steered by itself.
+    /// 3. A fragment without its transport header cannot be steered by itself.
+    /// 4. The destination names a service, or the packet is for the rail, its host, or nobody.
     /// 5. Connection table or Maglev slot choose the backend.
     /// 6. The packet is wrapped for that backend and its next hop.
     #[inline]
@@ -186,6 +186,9 @@ impl Pipeline {
         if matches!(parsed.protocol, IpProtocol::ICMP | IpProtocol::ICMPV6) {
             return self.icmp(snapshot, frame, parsed, ingress);
         }
+        if parsed.fragment.is_some_and(|f| !f.is_first()) {
+            return later_fragment(snapshot, parsed, ingress);
+        }
         let Some(index) =
             snapshot
                 .map
@@ -193,9 +196,6 @@ impl Pipeline {
         else {
             return no_service(snapshot, parsed, ingress);
         };
-        if parsed.fragment.is_some_and(|f| !f.is_first()) {
-            return Verdict::Drop(DropReason::Fragment);
-        }
         let Some((id, backend)) = self.steer(snapshot, index, parsed) else {
             return Verdict::Drop(DropReason::NoBackend);
         };
@@ -252,6 +252,15 @@ impl Pipeline {
     }
 }
 
+/// A fragment that does not show which service of its destination it is for.
+#[cold]
+fn later_fragment(snapshot: &Snapshot, parsed: &Parsed, ingress: PortIndex) -> Verdict {
+    if snapshot.map.is_vip(parsed.destination) {
+        return Verdict::Drop(DropReason::Fragment);
+    }
+    no_service(snapshot, parsed, ingress)
+}
+
 /// A packet no service matches: for the rail's own addresses or everybody, else refused.
 #[cold]
 fn no_service(snapshot: &Snapshot, parsed: &Parsed, ingress: PortIndex) -> Verdict {
@@ -261,7 +270,10 @@ fn no_service(snapshot: &Snapshot, parsed: &Parsed, ingress: PortIndex) -> Verdi
     if parsed.decapsulated {
         return Verdict::Drop(DropReason::NotOurs);
     }
-    if snapshot.local_port(parsed.destination).is_some() || is_for_all(parsed.destination) {
+    if snapshot.local_port(parsed.destination).is_some()
+        || snapshot.is_broadcast(parsed.destination, ingress)
+        || is_for_all(parsed.destination)
+    {
         return Verdict::Host(ingress);
     }
     Verdict::Drop(DropReason::NotOurs)

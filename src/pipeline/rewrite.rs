@@ -11,7 +11,7 @@ use crate::table::template::{Template, Tunnel};
 use crate::wire::checksum::{self, pseudo_v6};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
-use crate::wire::{IpProtocol, view_mut};
+use crate::wire::{IpProtocol, TrafficClass, view_mut};
 
 use super::classify::Parsed;
 use super::frame::Frame;
@@ -37,7 +37,12 @@ pub fn forward<F: Frame>(
         return Verdict::Hold(backend.hop);
     }
     let template = &backend.template;
-    if parsed.ip_len() + usize::from(template.overhead()) > usize::from(backend.mtu) {
+    let mtu = if detour {
+        backend.mtu.min(port_mtu(snapshot, hop.port))
+    } else {
+        backend.mtu
+    };
+    if parsed.ip_len() + usize::from(template.overhead()) > usize::from(mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
     let (from, end) = (usize::from(parsed.l3), usize::from(parsed.end));
@@ -64,6 +69,7 @@ pub fn forward<F: Frame>(
     match backend.delivery {
         Delivery::Tunnel => patch(packet, template, class, hash),
         Delivery::L3dsr { address, dscp } => l3dsr(packet, parsed, address, dscp),
+        Delivery::L2dsr if parsed.decapsulated => set_class(packet, parsed.class),
         Delivery::L2dsr => {}
     }
     Verdict::Forward(hop.port)
@@ -90,6 +96,12 @@ fn next_hop<'a>(
         }
     }
     Some((snapshot.hops.get(backend.hop.0 as usize)?, false))
+}
+
+#[cold]
+fn port_mtu(snapshot: &Snapshot, port: PortIndex) -> u16 {
+    let port = snapshot.ports.get(usize::from(port.0));
+    port.map_or(0, |port| port.mtu)
 }
 
 /// Fills in what depends on the packet. `packet` starts at the outer IP header.
@@ -122,8 +134,27 @@ fn patch_ipv6(packet: &mut [u8], class: u8, hash: FlowHash, payload: u16) {
     packet[4..6].copy_from_slice(&payload.to_be_bytes());
 }
 
+/// Gives the packet itself the traffic class that it leaves a tunnel with (RFC 6040).
+#[cold]
+fn set_class(packet: &mut [u8], class: TrafficClass) {
+    match packet.first().map(|version_ihl| version_ihl >> 4) {
+        Some(4) => {
+            if let Some(ip) = view_mut::<Ipv4Header>(packet) {
+                ip.set_traffic_class(class);
+            }
+        }
+        Some(6) => {
+            if let Some(ip) = view_mut::<Ipv6Header>(packet) {
+                ip.set_traffic_class(class);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Direct return on layer 3: the packet itself goes to the backend, which knows the service by the
-/// DSCP. IP and transport checksums follow the change (RFC 1624); ECN stays.
+/// DSCP. IP and transport checksums follow the change (RFC 1624). ECN stays, but for what a tunnel
+/// that the packet came in adds to it.
 fn l3dsr(packet: &mut [u8], parsed: &Parsed, address: Address, dscp: u8) {
     let l4 = usize::from(parsed.l4 - parsed.l3);
     let Some((header, transport)) = packet.split_at_mut_checked(l4) else {
@@ -137,7 +168,7 @@ fn l3dsr(packet: &mut [u8], parsed: &Parsed, address: Address, dscp: u8) {
             let new = new.to_be_bytes();
             update_transport(transport, parsed, &ip.destination, &new);
             ip.set_destination(new.into());
-            ip.set_traffic_class(ip.traffic_class.with_dscp(dscp));
+            ip.set_traffic_class(parsed.class.with_dscp(dscp));
         }
         Address::V6(new) => {
             let Some(ip) = view_mut::<Ipv6Header>(header) else {
@@ -146,7 +177,7 @@ fn l3dsr(packet: &mut [u8], parsed: &Parsed, address: Address, dscp: u8) {
             let new = new.to_be_bytes();
             update_transport(transport, parsed, &ip.destination, &new);
             ip.destination = new;
-            ip.set_traffic_class(ip.traffic_class().with_dscp(dscp));
+            ip.set_traffic_class(parsed.class.with_dscp(dscp));
         }
     }
 }
@@ -165,13 +196,14 @@ fn update_transport(transport: &mut [u8], parsed: &Parsed, old: &[u8], new: &[u8
     let Some(field) = view_mut::<U16>(transport.get_mut(at..).unwrap_or_default()) else {
         return;
     };
-    let udp = parsed.protocol == IpProtocol::UDP;
     // RFC 768: zero says that the sender computed none, and stays.
-    if udp && field.get() == 0 {
+    if parsed.protocol == IpProtocol::UDP && field.get() == 0 {
         return;
     }
     let sum = checksum::update_bytes(field.get(), old, new);
-    field.set(if udp && sum == 0 { 0xffff } else { sum });
+    // So a sum that comes out as zero is sent as all ones, as in UDP-Lite (RFC 3828, section 3.1).
+    let has_no_zero = matches!(parsed.protocol, IpProtocol::UDP | IpProtocol::UDPLITE);
+    field.set(if has_no_zero && sum == 0 { 0xffff } else { sum });
 }
 
 fn patch_gue(packet: &mut [u8], outer_v6: bool, hash: FlowHash) {

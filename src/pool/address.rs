@@ -1,7 +1,7 @@
 //! Addresses as the configuration names them: prefixes and interface addresses.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 /// A network: an address whose host bits are zero, and a length in bits.
@@ -124,6 +124,16 @@ impl IfAddr {
         IpPrefix {
             address: mask(self.address, self.len),
             len: self.len,
+        }
+    }
+
+    /// The address that means every host of an IPv4 subnet; a /31 and a /32 have none (RFC 3021).
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        match self.address {
+            IpAddr::V4(v4) if self.len < 31 => {
+                Some(Ipv4Addr::from_bits(v4.to_bits() | u32::MAX >> self.len))
+            }
+            _ => None,
         }
     }
 
@@ -252,6 +262,22 @@ mod tests {
         let link: IfAddr = "192.0.2.10/24".parse().unwrap();
         assert!(link.on_link("192.0.2.255".parse().unwrap()));
         assert!(!link.on_link("192.0.3.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn broadcast_addresses() {
+        for (link, broadcast) in [
+            ("192.0.2.10/24", Some("192.0.2.255")),
+            ("192.0.2.10/30", Some("192.0.2.11")),
+            ("10.0.0.1/8", Some("10.255.255.255")),
+            ("192.0.2.10/31", None),
+            ("192.0.2.10/32", None),
+            ("2001:db8::1/64", None),
+        ] {
+            let link: IfAddr = link.parse().unwrap();
+            let found = link.broadcast().map(|b| b.to_string());
+            assert_eq!(found.as_deref(), broadcast, "{link}");
+        }
     }
 
     #[test]

@@ -160,6 +160,8 @@ pub struct Snapshot {
     pub ports: Box<[PortView]>,
     /// Addresses of the rail itself and the port each belongs to.
     pub local: Box<[(Address, PortIndex)]>,
+    /// Broadcast addresses of the subnets of each port.
+    pub broadcasts: Box<[(Address, PortIndex)]>,
     /// Who may send us tunnelled packets.
     pub accept: Box<[Prefix]>,
     /// Which service a packet is for.
@@ -196,6 +198,11 @@ impl Snapshot {
             .iter()
             .find(|(local, _)| *local == address)
             .map(|&(_, port)| port)
+    }
+
+    /// Whether the address means every station on the link of the port.
+    pub fn is_broadcast(&self, address: Address, port: PortIndex) -> bool {
+        self.broadcasts.contains(&(address, port))
     }
 
     /// Whether tunnelled packets from this source are taken.

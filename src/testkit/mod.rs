@@ -21,11 +21,13 @@ pub mod frame;
 mod ip;
 mod layer;
 pub mod packet;
+pub mod rail;
 mod upper;
 
 pub use addr::{ToIpv4, ToIpv6, ToMac};
 pub use frame::Frame;
 pub use packet::{PacketBuilder, arp_reply, arp_request, ether, ipv4, ipv6};
+pub use rail::Rail;
 
 use crate::wire::MacAddr;
 

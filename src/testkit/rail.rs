@@ -1,0 +1,293 @@
+//! A rail without ports, threads or a clock: a configuration compiled as the control core compiles it,
+//! and one worker's packet path over it, driven frame by frame.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::control::compile::{LinkAddresses, TableCache, compile};
+use crate::control::ids::{BackendIds, BackendName};
+use crate::pipeline::verdict::Verdict;
+use crate::pipeline::{Pipeline, Stage};
+use crate::pool::{Config, Environment, parse};
+use crate::table::conn::{ConnOwner, ConnSettings, ConnTable};
+use crate::table::counters::{Counters, DropReason};
+use crate::table::hash::BURST;
+use crate::table::news::{News, Sighting};
+use crate::table::snapshot::{PortIndex, Snapshot};
+use crate::table::{BackendId, Nanos};
+use crate::wire::MacAddr;
+
+use super::{Frame, RAIL_MAC};
+
+/// Link address of every next hop unless a test says otherwise.
+pub const NEXT_HOP_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0x01]);
+/// Backend ids that are counted: more than any test gives out.
+const COUNTED_IDS: usize = 4096;
+
+/// One worker of a rail, at a time that a test sets.
+pub struct Rail {
+    config: Config,
+    ids: BackendIds,
+    /// Every id ever given out; none is given out twice here.
+    names: BTreeMap<BackendId, String>,
+    tables: TableCache,
+    hops: Hops,
+    snapshot: Arc<Snapshot>,
+    pipeline: Pipeline,
+    counters: Arc<Counters>,
+    conns: Arc<ConnTable>,
+    news: News,
+    now: Nanos,
+    shown: BTreeMap<String, u64>,
+}
+
+/// What is known of next hops: what tests told, and [`NEXT_HOP_MAC`] for the rest.
+#[derive(Default)]
+struct Hops(HashMap<IpAddr, Option<MacAddr>>);
+
+impl LinkAddresses for Hops {
+    fn mac(&self, address: IpAddr) -> Option<[u8; 6]> {
+        let told = self.0.get(&address).copied();
+        told.unwrap_or(Some(NEXT_HOP_MAC)).map(MacAddr::octets)
+    }
+}
+
+/// Reads a configuration that a test is sure of.
+#[track_caller]
+fn read(config: &str) -> Config {
+    match parse(config, "test.toml", &Environment::any()) {
+        Ok((config, _)) => config,
+        Err(found) => {
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            panic!("{}", found.join("\n"))
+        }
+    }
+}
+
+/// Our link address on a port: [`RAIL_MAC`] on the first one, then counting up.
+pub fn port_mac(port: usize) -> MacAddr {
+    let mut octets = RAIL_MAC.octets();
+    octets[5] += port as u8;
+    MacAddr(octets)
+}
+
+impl Rail {
+    /// A rail with this configuration, the text of a whole file. Panics if `rail check` would object.
+    #[track_caller]
+    pub fn new(config: &str) -> Self {
+        let config = read(config);
+        let (mut ids, mut tables, hops) = Default::default();
+        let snapshot = compiled(&config, &mut ids, &hops, None, &mut tables);
+        let conns = ConnOwner::new(&ConnSettings {
+            flows: config.node.flows,
+            timeouts: snapshot.timeouts,
+            new_pins_per_second: snapshot.rates.new_pins_per_second,
+        })
+        .expect("memory for a small table");
+        let counters = Arc::new(Counters::new(COUNTED_IDS));
+        let news: News = Arc::new(ArrayQueue::new(BURST));
+        Rail {
+            names: names(&ids),
+            ids,
+            tables,
+            hops,
+            snapshot,
+            conns: Arc::clone(conns.table()),
+            pipeline: Pipeline::new(
+                conns,
+                Arc::clone(&counters),
+                Arc::clone(&news),
+                config.pool.hash_key,
+            ),
+            config,
+            counters,
+            news,
+            now: Nanos(0),
+            shown: BTreeMap::new(),
+        }
+    }
+
+    /// Publishes a snapshot of another configuration.
+    #[track_caller]
+    pub fn reload(&mut self, config: &str) {
+        self.config = read(config);
+        self.publish();
+    }
+
+    /// The next hop has this link address.
+    pub fn resolve(&mut self, hop: &str, mac: MacAddr) {
+        self.hops.0.insert(address(hop), Some(mac));
+        self.publish();
+    }
+
+    /// The next hop's link address is not known.
+    pub fn unresolve(&mut self, hop: &str) {
+        self.hops.0.insert(address(hop), None);
+        self.publish();
+    }
+
+    /// Publishes a new snapshot of the same configuration.
+    pub fn publish(&mut self) {
+        self.snapshot = compiled(
+            &self.config,
+            &mut self.ids,
+            &self.hops,
+            Some(&self.snapshot),
+            &mut self.tables,
+        );
+        self.names.extend(names(&self.ids));
+    }
+
+    /// Sets the time, in seconds since the start.
+    pub fn at(&mut self, seconds: u64) {
+        self.now = Nanos::from_secs(seconds);
+    }
+
+    /// Receives one frame on the first port.
+    pub fn receive(&mut self, frame: impl Into<Frame>) -> (Verdict, Frame) {
+        self.receive_on(0, frame)
+    }
+
+    /// Receives one frame.
+    pub fn receive_on(&mut self, port: u8, frame: impl Into<Frame>) -> (Verdict, Frame) {
+        let mut frames = [frame.into()];
+        let verdicts = self.receive_burst(port, &mut frames);
+        let [frame] = frames;
+        (verdicts[0], frame)
+    }
+
+    /// Receives a burst of at most 32 frames; one verdict for each.
+    pub fn receive_burst(&mut self, port: u8, frames: &mut [Frame]) -> Vec<Verdict> {
+        let mut stage = Stage::new();
+        self.front(port, frames, &mut stage);
+        self.finish(frames, &mut stage)
+    }
+
+    /// The first stage alone, under the snapshot of now.
+    pub fn front(&mut self, port: u8, frames: &[Frame], stage: &mut Stage) {
+        self.pipeline
+            .front(&self.snapshot, PortIndex(port), frames, stage);
+    }
+
+    /// The second stage of a burst, under the snapshot of now.
+    pub fn finish(&mut self, frames: &mut [Frame], stage: &mut Stage) -> Vec<Verdict> {
+        let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
+        self.pipeline
+            .finish(&self.snapshot, frames, stage, self.now, &mut verdicts);
+        verdicts[..frames.len()].to_vec()
+    }
+
+    /// A frame that was held, once more.
+    pub fn retry(&mut self, port: u8, frame: &mut Frame) -> Verdict {
+        self.pipeline
+            .once(&self.snapshot, PortIndex(port), frame, self.now)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The snapshot of now.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// What the worker counts.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The id of a backend.
+    pub fn id(&self, service: &str, backend: &str) -> Option<BackendId> {
+        self.ids.get(&BackendName {
+            service: service.parse().ok()?,
+            backend: backend.parse().ok()?,
+        })
+    }
+
+    /// Packets forwarded to all backends that ever were.
+    pub fn forwarded(&self) -> u64 {
+        let ids = self.names.keys();
+        ids.filter_map(|id| Some(self.counters.backend(*id)?.packets.get()))
+            .sum()
+    }
+
+    /// What was told to the control core since the last call.
+    pub fn sightings(&mut self) -> Vec<Sighting> {
+        std::iter::from_fn(|| self.news.pop()).collect()
+    }
+
+    /// Every counter that moved since the last call, and by how much: drops by their label, packets
+    /// forwarded by "SERVICE/BACKEND", the connection table's by their names.
+    pub fn moved(&mut self) -> BTreeMap<String, u64> {
+        let shown = self.count();
+        let before = std::mem::replace(&mut self.shown, shown);
+        let moved = self.shown.iter().map(|(name, value)| {
+            let old = before.get(name).copied().unwrap_or(0);
+            (name.clone(), value - old)
+        });
+        moved.filter(|(_, by)| *by != 0).collect()
+    }
+
+    fn count(&mut self) -> BTreeMap<String, u64> {
+        // The table shows its counters when its clock moves on.
+        self.pipeline.advance(self.now);
+        let (counters, conns) = (&self.counters, self.conns.stats());
+        let numbers = [
+            ("to_host", counters.to_host.get()),
+            ("replies", counters.replies.get()),
+            ("generated", counters.generated.get()),
+            ("held_total", counters.held_total.get()),
+            ("unpinned", counters.unpinned.get()),
+            ("hits", conns.hits),
+            ("misses", conns.misses),
+            ("inserts", conns.inserts),
+            ("evictions", conns.evictions),
+            ("expired", conns.expired),
+            ("repins", conns.repins),
+            ("full", conns.full),
+            ("limited", conns.limited),
+        ];
+        let drops = DropReason::ALL
+            .iter()
+            .map(|reason| (reason.label().to_owned(), counters.drops(*reason)));
+        let numbers = numbers.map(|(name, value)| (name.to_owned(), value));
+        let mut all: BTreeMap<_, _> = numbers.into_iter().chain(drops).collect();
+        for (id, name) in &self.names {
+            let traffic = counters.backend(*id);
+            let packets = traffic.map_or(0, |traffic| traffic.packets.get());
+            *all.entry(name.clone()).or_default() += packets;
+        }
+        all
+    }
+}
+
+/// Every backend as "SERVICE/BACKEND".
+fn names(ids: &BackendIds) -> BTreeMap<BackendId, String> {
+    ids.iter()
+        .map(|(name, id)| (id, format!("{}/{}", name.service, name.backend)))
+        .collect()
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse()
+        .unwrap_or_else(|_| panic!("{text:?} is no address"))
+}
+
+fn compiled(
+    config: &Config,
+    ids: &mut BackendIds,
+    hops: &Hops,
+    previous: Option<&Snapshot>,
+    tables: &mut TableCache,
+) -> Arc<Snapshot> {
+    let macs: Vec<_> = (0..config.ports.len())
+        .map(|port| port_mac(port).octets())
+        .collect();
+    let compiled = compile(config, &macs, ids, hops, previous, tables);
+    Arc::new(compiled.expect("a checked configuration compiles"))
+}

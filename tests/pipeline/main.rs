@@ -1,0 +1,15 @@
+//! The packet path without ports: frames in, verdicts, frames and counters out.
+
+mod connections;
+mod dsr;
+mod encap;
+mod hold;
+mod icmp;
+mod local;
+mod malformed;
+mod ports;
+mod properties;
+mod services;
+mod support;
+mod swap;
+mod tunnels;
