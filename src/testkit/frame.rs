@@ -2,9 +2,11 @@
 
 use crate::pipeline::frame;
 
-/// Room in front of a new frame's data, bytes: what DPDK leaves by default (`RTE_PKTMBUF_HEADROOM`).
+/// Room in front of a new frame's data, bytes: what DPDK leaves by default
+/// (`RTE_PKTMBUF_HEADROOM`).
 pub const HEADROOM: usize = 128;
-/// Room behind the headroom, bytes: what DPDK's default mbuf holds. A frame longer than this gets just its own length.
+/// Room behind the headroom, bytes: what DPDK's default mbuf holds. A frame longer than this gets
+/// just its own length.
 pub const DATA_ROOM: usize = 2048;
 
 /// A frame in a buffer with room in front of and behind its data.
@@ -21,7 +23,8 @@ impl Frame {
         Self::with_headroom(bytes, HEADROOM)
     }
 
-    /// A copy of `bytes` behind `headroom` bytes, for tests of what happens when it does not suffice.
+    /// A copy of `bytes` behind `headroom` bytes, for tests of what happens when it does not
+    /// suffice.
     pub fn with_headroom(bytes: &[u8], headroom: usize) -> Self {
         let mut buffer = vec![0; headroom + bytes.len().max(DATA_ROOM)].into_boxed_slice();
         let end = headroom + bytes.len();

@@ -80,7 +80,8 @@ impl PacketBuilder {
         set!(self, "flow label", Layer::Ipv6 { header, .. } => header.set_flow_label(label))
     }
 
-    /// Makes the packet a fragment: sets the fields of IPv4, or adds the extension header of IPv6. The offset is in bytes.
+    /// Makes the packet a fragment: sets the fields of IPv4, or adds the extension header of IPv6.
+    /// The offset is in bytes.
     pub fn fragment(self, id: u32, offset: u16, more: bool) -> Self {
         if self.ip().is_ipv6() {
             return self.push(fragment_extension(Fragment { offset, more, id }));
@@ -91,8 +92,8 @@ impl PacketBuilder {
         })
     }
 
-    /// Options of TCP if that is the innermost layer, else of IPv4; padded with zeros (end of options) to a
-    /// multiple of 4 bytes.
+    /// Options of TCP if that is the innermost layer, else of IPv4; padded with zeros (end of
+    /// options) to a multiple of 4 bytes.
     pub fn options(self, bytes: &[u8]) -> Self {
         let mut padded = bytes.to_vec();
         padded.resize(bytes.len().next_multiple_of(4), 0);

@@ -17,8 +17,9 @@ use crate::wire::udp::UdpHeader;
 use crate::wire::vlan::VlanHeader;
 use crate::wire::{EtherType, EthernetHeader, IpProtocol};
 
-/// A layer: its header as far as a test has set it, and the lies. Lengths, the type of what is carried and
-/// checksums are filled in by [`write`](Layer::write); `Some` in a lie replaces what would be right.
+/// A layer: its header as far as a test has set it, and the lies. Lengths, the type of what is
+/// carried and checksums are filled in by [`write`](Layer::write); `Some` in a lie replaces what
+/// would be right.
 #[derive(Clone, Debug)]
 pub(super) enum Layer {
     Ether {

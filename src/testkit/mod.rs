@@ -1,4 +1,5 @@
-//! Test support: a packet builder whose helpers read like the traffic, and packet memory to put it in.
+//! Test support: a packet builder whose helpers read like the traffic, and packet memory to put it
+//! in.
 //!
 //! ```
 //! use rustyrail::testkit::ether;
@@ -13,8 +14,9 @@
 //! assert_eq!(frame.len(), 14 + 4 + 20 + 20);
 //! ```
 //!
-//! What is built is right by default, lengths and checksums included; every field that a parser checks
-//! can be made to lie. A mistake in a test (a TTL for an ARP packet, text that is no address) panics and says so.
+//! What is built is right by default, lengths and checksums included; every field that a parser
+//! checks can be made to lie. A mistake in a test (a TTL for an ARP packet, text that is no
+//! address) panics and says so.
 
 mod addr;
 pub mod frame;

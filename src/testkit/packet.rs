@@ -1,4 +1,5 @@
-//! The packet builder: link layer, and putting it all together. IP is in `ip.rs`, what IP carries in `upper.rs`.
+//! The packet builder: link layer, and putting it all together. IP is in `ip.rs`, what IP carries
+//! in `upper.rs`.
 
 use crate::wire::arp::ArpPacket;
 use crate::wire::{EtherType, EthernetHeader, MacAddr};
@@ -9,8 +10,8 @@ use super::{Frame, RAIL_MAC, ROUTER_MAC, ToIpv4, ToIpv6, ToMac};
 /// The shortest Ethernet frame without its check sequence, bytes.
 const MIN_FRAME: usize = 60;
 
-/// A packet in the making: layers from the outside in, then bytes. A method that sets a field acts on
-/// the innermost layer that has such a field, and panics if there is none.
+/// A packet in the making: layers from the outside in, then bytes. A method that sets a field acts
+/// on the innermost layer that has such a field, and panics if there is none.
 #[derive(Clone, Debug, Default)]
 pub struct PacketBuilder {
     layers: Vec<Layer>,
@@ -96,7 +97,8 @@ impl PacketBuilder {
         set!(self, "EtherType", Layer::Ether { ethertype, .. } => *ethertype = Some(value))
     }
 
-    /// Adds an 802.1Q tag behind the Ethernet header and the tags it has; the number is not checked.
+    /// Adds an 802.1Q tag behind the Ethernet header and the tags it has; the number is not
+    /// checked.
     pub fn vlan(self, vlan: u16) -> Self {
         self.tag(EtherType::VLAN, vlan)
     }
@@ -161,8 +163,8 @@ impl PacketBuilder {
         Frame::new(&self.build())
     }
 
-    /// The innermost IP packet cut into fragments of at most `max_payload` bytes (a multiple of 8) of what is
-    /// cut; the layers around it are repeated around each.
+    /// The innermost IP packet cut into fragments of at most `max_payload` bytes (a multiple of 8)
+    /// of what is cut; the layers around it are repeated around each.
     pub fn fragments(&self, id: u32, max_payload: usize) -> Vec<Vec<u8>> {
         assert!(
             max_payload > 0 && max_payload.is_multiple_of(8),

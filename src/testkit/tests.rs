@@ -235,7 +235,8 @@ fn fragments_of_ipv6_repeat_the_headers_routers_read() {
         let ip = Ipv6::parse(&fragment[14..]).expect("a valid fragment");
         let offset = ip.fragment.expect("a fragment").offset;
         assert_eq!(usize::from(offset), joined.len());
-        // The fragment header stands behind the hop-by-hop options; the destination options are cut with the rest.
+        // The fragment header stands behind the hop-by-hop options; the destination options are cut
+        // with the rest.
         joined.extend_from_slice(&fragment[14 + 40 + 8 + 8..]);
     }
     assert_eq!(joined, datagram[14 + 40 + 8..]);

@@ -183,7 +183,8 @@ impl PacketBuilder {
 
 /// Neighbour discovery; sets the hop limit it requires.
 impl PacketBuilder {
-    /// Who has `target`? With the sender's MAC, or without, as one that checks whether the address is free.
+    /// Who has `target`? With the sender's MAC, or without, as one that checks whether the address
+    /// is free.
     pub fn neighbor_solicitation<M: ToMac>(self, target: impl ToIpv6, mac: Option<M>) -> Self {
         let target = target.to_ipv6();
         match mac {
@@ -212,7 +213,8 @@ impl PacketBuilder {
         )
     }
 
-    /// The message as ICMPv6 layer and payload: its checksum is written when the addresses around it are known.
+    /// The message as ICMPv6 layer and payload: its checksum is written when the addresses around
+    /// it are known.
     fn nd(self, message: NdMessage, with_mac: bool) -> Self {
         let mut header = message.icmp;
         header.checksum = 0.into();

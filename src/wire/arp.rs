@@ -91,8 +91,8 @@ impl Arp {
         })
     }
 
-    /// Whether the sender only asks if the address is free (RFC 5227): such a packet must be answered,
-    /// but there is no address in it to learn.
+    /// Whether the sender only asks if the address is free (RFC 5227): such a packet must be
+    /// answered, but there is no address in it to learn.
     pub const fn is_probe(&self) -> bool {
         self.sender_ip.is_unspecified()
     }

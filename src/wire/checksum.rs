@@ -8,8 +8,8 @@ use super::IpProtocol;
 /// starts at an odd offset is added with its bytes swapped (RFC 1071, section 2, part B).
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Sum {
-    /// Sum of the 16-bit words as they lie in memory, so that no word needs swapping on the way. 64 bits
-    /// hold the carries of 2^32 32-bit words, more than any packet has.
+    /// Sum of the 16-bit words as they lie in memory, so that no word needs swapping on the way. 64
+    /// bits hold the carries of 2^32 32-bit words, more than any packet has.
     words: u64,
     /// Whether an odd number of bytes has been added.
     odd: bool,
@@ -63,7 +63,8 @@ impl Sum {
         !self.folded()
     }
 
-    /// As [`checksum`](Self::checksum) for UDP, where zero means "none" and is sent as all ones (RFC 768).
+    /// As [`checksum`](Self::checksum) for UDP, where zero means "none" and is sent as all ones
+    /// (RFC 768).
     #[inline]
     pub fn udp_checksum(self) -> u16 {
         match self.checksum() {
@@ -91,7 +92,8 @@ pub fn is_valid(bytes: &[u8]) -> bool {
     Sum::ZERO.bytes(bytes).is_valid()
 }
 
-/// The IPv4 pseudo-header (RFC 793, section 3.1; RFC 768). `len` is that of the layer-4 header and data, bytes.
+/// The IPv4 pseudo-header (RFC 793, section 3.1; RFC 768). `len` is that of the layer-4 header and
+/// data, bytes.
 pub fn pseudo_v4(source: Ipv4Addr, destination: Ipv4Addr, protocol: IpProtocol, len: u16) -> Sum {
     Sum::ZERO
         .bytes(&source.octets())
@@ -109,8 +111,8 @@ pub fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: IpProtocol, 
         .u32(u32::from(protocol.0))
 }
 
-/// The checksum after a 16-bit field under it changed (RFC 1624, equation 3). Host order throughout.
-/// Exact, zero included, unless everything under the checksum is zero.
+/// The checksum after a 16-bit field under it changed (RFC 1624, equation 3). Host order
+/// throughout. Exact, zero included, unless everything under the checksum is zero.
 #[must_use]
 #[inline]
 pub const fn update_u16(checksum: u16, old: u16, new: u16) -> u16 {
@@ -230,8 +232,8 @@ mod tests {
         }
 
         #[test]
-        fn pieces_may_be_cut_anywhere(bytes: Vec<u8>, a: prop::sample::Index, b: prop::sample::Index) {
-            let (a, b) = (a.index(bytes.len() + 1), b.index(bytes.len() + 1));
+        fn pieces_may_be_cut_anywhere(bytes: Vec<u8>, cuts: [prop::sample::Index; 2]) {
+            let [a, b] = cuts.map(|cut| cut.index(bytes.len() + 1));
             let (a, b) = (a.min(b), a.max(b));
             let pieces = Sum::ZERO.bytes(&bytes[..a]).bytes(&bytes[a..b]).bytes(&bytes[b..]);
             prop_assert_eq!(pieces.folded(), by_the_book(&bytes));
@@ -257,7 +259,8 @@ mod tests {
             place: prop::sample::Index,
             new: [u8; 16],
         ) {
-            // A version and header length as in IPv4: never all zeros, for which two values mean the same.
+            // A version and header length as in IPv4: never all zeros, for which two values mean
+            // the same.
             bytes[0] |= 0x40;
             let before = checksum(&bytes);
             let place = 2 + place.index((bytes.len() - 18) / 2 + 1) * 2;

@@ -149,7 +149,8 @@ impl EthernetHeader {
         }
     }
 
-    /// The header and what follows it. [`vlan::l2`](super::vlan::l2) sees through VLAN tags as well.
+    /// The header and what follows it. [`vlan::l2`](super::vlan::l2) sees through VLAN tags as
+    /// well.
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<(&Self, &[u8]), EthernetError> {
         super::split(frame).ok_or(EthernetError::Truncated)

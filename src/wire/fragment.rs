@@ -1,5 +1,5 @@
-//! What a fragment says about itself: the same for IPv4 (RFC 791), where it stands in the header, and IPv6
-//! (RFC 8200, section 4.5), where it is an extension header.
+//! What a fragment says about itself: the same for IPv4 (RFC 791), where it stands in the header,
+//! and IPv6 (RFC 8200, section 4.5), where it is an extension header.
 
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

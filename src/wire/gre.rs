@@ -9,8 +9,8 @@ use super::checksum;
 const FLAG_CHECKSUM: u16 = 0x8000;
 const FLAG_KEY: u16 = 0x2000;
 const FLAG_SEQUENCE: u16 = 0x1000;
-/// RFC 2784, section 2.3: a packet with any of bits 1 to 5 set must be discarded; RFC 2890 gave bits 2 and
-/// 3 a meaning. Bits 6 to 12 are ignored.
+/// RFC 2784, section 2.3: a packet with any of bits 1 to 5 set must be discarded; RFC 2890 gave
+/// bits 2 and 3 a meaning. Bits 6 to 12 are ignored.
 const RESERVED: u16 = 0x4c00;
 const VERSION_MASK: u16 = 0x0007;
 /// Size of each optional field, bytes: checksum with reserved1, key, sequence number.
@@ -111,8 +111,8 @@ impl GreHeader {
     }
 }
 
-/// Writes the header we send to the start of `bytes` and returns its length, [`header_len`], or `None` if it does
-/// not fit; nothing is written then.
+/// Writes the header we send to the start of `bytes` and returns its length, [`header_len`], or
+/// `None` if it does not fit; nothing is written then.
 #[inline]
 pub fn write(bytes: &mut [u8], protocol: EtherType, key: Option<u32>) -> Option<usize> {
     let header = bytes.get_mut(..header_len(key))?;

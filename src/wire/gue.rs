@@ -1,5 +1,5 @@
-//! Generic UDP encapsulation, variant 0 (draft-ietf-intarea-gue), with the plain four-byte header: what Linux's
-//! FOU module in `gue` mode sends and receives.
+//! Generic UDP encapsulation, variant 0 (draft-ietf-intarea-gue), with the plain four-byte header:
+//! what Linux's FOU module in `gue` mode sends and receives.
 
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

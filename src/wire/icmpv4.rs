@@ -94,12 +94,14 @@ pub struct Icmpv4<'a> {
     pub header: &'a Icmpv4Header,
     pub kind: Icmpv4Kind,
     /// What follows the header. For an error the quoted packet, to be read with
-    /// [`Ipv4::parse_quoted`](super::ipv4::Ipv4::parse_quoted); it starts [`Icmpv4Header::LEN`] bytes into the message.
+    /// [`Ipv4::parse_quoted`](super::ipv4::Ipv4::parse_quoted); it starts [`Icmpv4Header::LEN`]
+    /// bytes into the message.
     pub body: &'a [u8],
 }
 
 impl<'a> Icmpv4<'a> {
-    /// Reads the message that an IP payload is, and checks its checksum. The payload of a fragment is no message.
+    /// Reads the message that an IP payload is, and checks its checksum. The payload of a fragment
+    /// is no message.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Icmpv4Error> {
         let message = Self::parse_quoted(bytes)?;
         if !checksum::is_valid(bytes) {
@@ -108,7 +110,8 @@ impl<'a> Icmpv4<'a> {
         Ok(message)
     }
 
-    /// Reads a message quoted in another, or the start of a fragmented one: cut short, so without its checksum.
+    /// Reads a message quoted in another, or the start of a fragmented one: cut short, so without
+    /// its checksum.
     pub fn parse_quoted(bytes: &'a [u8]) -> Result<Self, Icmpv4Error> {
         let (header, body) = super::split::<Icmpv4Header>(bytes).ok_or(Icmpv4Error::Truncated)?;
         Ok(Self {
@@ -191,8 +194,9 @@ impl Icmpv4Header {
         self.code = 0;
         let new = u16::from_be_bytes([self.kind, self.code]);
         self.checksum = match checksum::update_u16(self.checksum.get(), old, new) {
-            // The reply to a request without identifier, number and data is all zeros, and then only the other
-            // zero of one's complement adds up (RFC 1624, section 3). Where both do, either may be sent.
+            // The reply to a request without identifier, number and data is all zeros, and then
+            // only the other zero of one's complement adds up (RFC 1624, section 3). Where both do,
+            // either may be sent.
             0 => U16::MAX_VALUE,
             checksum => U16::new(checksum),
         };

@@ -34,7 +34,8 @@ pub struct Icmpv6Header {
     pub kind: u8,
     pub code: u8,
     pub checksum: U16,
-    /// Echo: identifier and sequence number. Packet too big: the MTU. Parameter problem: the pointer.
+    /// Echo: identifier and sequence number. Packet too big: the MTU. Parameter problem: the
+    /// pointer.
     pub rest: U32,
 }
 
@@ -102,7 +103,8 @@ pub struct Icmpv6<'a> {
     pub header: &'a Icmpv6Header,
     pub kind: Icmpv6Kind,
     /// What follows the header. For an error the quoted packet, to be read with
-    /// [`Ipv6::parse_quoted`](super::ipv6::Ipv6::parse_quoted); it starts [`Icmpv6Header::LEN`] bytes into the message.
+    /// [`Ipv6::parse_quoted`](super::ipv6::Ipv6::parse_quoted); it starts [`Icmpv6Header::LEN`]
+    /// bytes into the message.
     pub body: &'a [u8],
 }
 
@@ -124,7 +126,8 @@ impl<'a> Icmpv6<'a> {
         Ok(message)
     }
 
-    /// Reads a message quoted in another, or the start of a fragmented one: cut short, so without its checksum.
+    /// Reads a message quoted in another, or the start of a fragmented one: cut short, so without
+    /// its checksum.
     pub fn parse_quoted(bytes: &'a [u8]) -> Result<Self, Icmpv6Error> {
         let (header, body) = super::split::<Icmpv6Header>(bytes).ok_or(Icmpv6Error::Truncated)?;
         Ok(Self {
@@ -200,8 +203,8 @@ impl Icmpv6Header {
         }
     }
 
-    /// Makes an echo request the reply to itself: the data stays, the checksum follows (RFC 1624). It
-    /// stays right when source and destination address trade places.
+    /// Makes an echo request the reply to itself: the data stays, the checksum follows (RFC 1624).
+    /// It stays right when source and destination address trade places.
     pub fn turn_into_echo_reply(&mut self) {
         let old = u16::from_be_bytes([self.kind, self.code]);
         self.kind = ECHO_REPLY;

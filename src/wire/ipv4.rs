@@ -82,8 +82,8 @@ impl<'a> Ipv4<'a> {
     }
 
     /// Reads a packet quoted in an ICMP error: it is cut short, so its total length says more than
-    /// there is, and routers on its way need not have kept its checksum right. The payload is what is there,
-    /// up to the total length.
+    /// there is, and routers on its way need not have kept its checksum right. The payload is what
+    /// is there, up to the total length.
     pub fn parse_quoted(bytes: &'a [u8]) -> Result<Self, Ipv4Error> {
         let (packet, header_len) = Self::split(bytes)?;
         let total = usize::from(packet.header.total_length.get());
@@ -127,9 +127,9 @@ impl Ipv4Header {
     /// RFC 1700 and what every current host sends.
     pub const DEFAULT_TTL: u8 = 64;
 
-    /// A header without options for `payload_len` bytes: TTL 64, DF set, ID 0 (RFC 6864 allows it for a packet that
-    /// is never fragmented), checksum filled in. A payload beyond 65,515 bytes has no valid header; its length is
-    /// cut to the field.
+    /// A header without options for `payload_len` bytes: TTL 64, DF set, ID 0 (RFC 6864 allows it
+    /// for a packet that is never fragmented), checksum filled in. A payload beyond 65,515 bytes
+    /// has no valid header; its length is cut to the field.
     pub fn new(
         source: Ipv4Addr,
         destination: Ipv4Addr,
@@ -205,7 +205,8 @@ impl Ipv4Header {
         })
     }
 
-    /// Sets DF, MF and the offset (bytes, rounded down to a multiple of 8). The checksum is left to the caller.
+    /// Sets DF, MF and the offset (bytes, rounded down to a multiple of 8). The checksum is left to
+    /// the caller.
     pub fn set_fragment(&mut self, dont_fragment: bool, more: bool, offset: u16) {
         let flags = if dont_fragment { FLAG_DONT_FRAGMENT } else { 0 }
             | if more { FLAG_MORE_FRAGMENTS } else { 0 };
@@ -237,14 +238,14 @@ impl Ipv4Header {
         self.update_checksum_u16(old, new);
     }
 
-    /// Replaces the source address; the checksum follows. A layer-4 checksum is the caller's business.
+    /// Replaces the source address; the checksum follows, but not that of layer 4.
     pub fn set_source(&mut self, source: Ipv4Addr) {
         let old = u32::from_be_bytes(self.source);
         self.source = source.octets();
         self.update_checksum_u32(old, u32::from(source));
     }
 
-    /// Replaces the destination address; the checksum follows. A layer-4 checksum is the caller's business.
+    /// Replaces the destination address; the checksum follows, but not that of layer 4.
     pub fn set_destination(&mut self, destination: Ipv4Addr) {
         let old = u32::from_be_bytes(self.destination);
         self.destination = destination.octets();

@@ -63,8 +63,8 @@ pub enum Ipv6Error {
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv6<'a> {
     pub header: &'a Ipv6Header,
-    /// What `payload` is. For a fragment other than the first this is what its fragment header says, and
-    /// `payload` does not start with that protocol's header.
+    /// What `payload` is. For a fragment other than the first this is what its fragment header says,
+    /// and `payload` does not start with that protocol's header.
     pub protocol: IpProtocol,
     /// Where `payload` starts, bytes from the start of the IPv6 header.
     pub payload_offset: usize,
@@ -76,22 +76,23 @@ pub struct Ipv6<'a> {
 }
 
 impl<'a> Ipv6<'a> {
-    /// Reads a packet and walks its extension headers. The walk ends at the upper-layer protocol, at ESP,
-    /// which hides what follows, and at the fragment header of a fragment that is not the first.
+    /// Reads a packet and walks its extension headers. The walk ends at the upper-layer protocol,
+    /// at ESP, which hides what follows, and at the fragment header of a fragment that is not the
+    /// first.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Ipv6Error> {
         let (header, rest) = Self::split(bytes)?;
         let claimed = usize::from(header.payload_length.get());
         if claimed == 0 && header.next_header == IpProtocol::HOP_BY_HOP {
-            // RFC 2675, section 2: the length is in an option. Without that option the packet is wrong anyway.
+            // RFC 2675, section 2: the length is in an option; without it the packet is wrong anyway.
             return Err(Ipv6Error::Jumbogram);
         }
         let body = rest.get(..claimed).ok_or(Ipv6Error::BadLength)?;
         walk(header, body)
     }
 
-    /// Reads a packet quoted in an ICMP error: it is cut short, so its payload length says more than
-    /// there is. The payload is what is there, up to the payload length.
+    /// Reads a packet quoted in an ICMP error: it is cut short, so its payload length says more
+    /// than there is. The payload is what is there, up to the payload length.
     pub fn parse_quoted(bytes: &'a [u8]) -> Result<Self, Ipv6Error> {
         let (header, rest) = Self::split(bytes)?;
         let claimed = usize::from(header.payload_length.get());
@@ -169,8 +170,8 @@ impl Ipv6Header {
     /// What every current host sends.
     pub const DEFAULT_HOP_LIMIT: u8 = 64;
 
-    /// A header for `payload_len` bytes: hop limit 64, traffic class and flow label 0. A payload beyond 65,535
-    /// bytes has no valid header; its length is cut to the field.
+    /// A header for `payload_len` bytes: hop limit 64, traffic class and flow label 0. A payload
+    /// beyond 65,535 bytes has no valid header; its length is cut to the field.
     pub fn new(
         source: Ipv6Addr,
         destination: Ipv6Addr,
@@ -230,7 +231,8 @@ mod tests {
 
     const UDP: u8 = 17;
 
-    /// A packet whose payload starts with the chain of extension headers `chain`, first header `next`.
+    /// A packet whose payload starts with the chain of extension headers `chain`, first header
+    /// `next`.
     fn packet(next: u8, chain: &[&[u8]]) -> Vec<u8> {
         let body = chain.concat();
         let (a, b) = (Ipv6Addr::from([0x20; 16]), Ipv6Addr::from([0x30; 16]));

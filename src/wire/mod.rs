@@ -2,7 +2,8 @@
 //!
 //! Every file follows one shape:
 //!
-//! - `XxxHeader` is the fixed part of the header, a `zerocopy` view whose fields are in network order;
+//! - `XxxHeader` is the fixed part of the header, a `zerocopy` view whose fields are in network
+//!   order;
 //! - `Xxx::parse(bytes)` checks everything that the header says about lengths against the bytes
 //!   there are, and returns the header together with the slices it delimits;
 //! - `XxxError` is the closed list of what can be wrong: small, `Copy`, one drop reason each;
@@ -10,10 +11,10 @@
 //!
 //! # When an accessor may panic
 //!
-//! Never. `parse` takes any bytes and does not panic; what it returns are references to headers of a
-//! fixed size and slices that are already cut, so no accessor indexes by a value from the packet. The
-//! accessors of a header obtained by [`view`] or [`view_mut`] read or write its own fixed bytes only.
-//! Nothing here allocates or formats (errors format only when somebody prints them).
+//! Never. `parse` takes any bytes and does not panic; what it returns are references to headers of
+//! a fixed size and slices that are already cut, so no accessor indexes by a value from the packet.
+//! The accessors of a header obtained by [`view`] or [`view_mut`] read or write its own fixed bytes
+//! only. Nothing here allocates or formats (errors format only when somebody prints them).
 //!
 //! `bytes` is always what the layer below delimits: the frame for Ethernet, the frame from the
 //! layer-3 offset for IP (padding may follow), the IP payload for everything above.

@@ -69,8 +69,8 @@ pub enum NdError {
 }
 
 impl Nd {
-    /// Reads a message whose checksum [`Icmpv6::parse`] has checked, and applies all other checks of RFC 4861,
-    /// sections 7.1.1 and 7.1.2. Where an option is given twice the first counts.
+    /// Reads a message whose checksum [`Icmpv6::parse`] has checked, and applies all other checks
+    /// of RFC 4861, sections 7.1.1 and 7.1.2. Where an option is given twice the first counts.
     pub fn parse(ip: &Ipv6Header, message: &Icmpv6<'_>) -> Result<Self, NdError> {
         let wanted = match message.kind {
             Icmpv6Kind::NeighborSolicitation => OPTION_SOURCE_LINK_ADDRESS,
@@ -186,7 +186,8 @@ impl NdMessage {
     /// Size on the wire, bytes.
     pub const LEN: usize = size_of::<Self>();
 
-    /// Who has `target`? Tell `source` at `source_mac`. `destination` is `target` or its [`solicited_node`].
+    /// Who has `target`? Tell `source` at `source_mac`. `destination` is `target` or its
+    /// [`solicited_node`].
     pub fn solicitation(
         source: Ipv6Addr,
         destination: Ipv6Addr,
@@ -234,7 +235,8 @@ impl NdMessage {
     }
 }
 
-/// The solicited-node multicast address of `address` (RFC 4291, section 2.7.1): where its solicitations go.
+/// The solicited-node multicast address of `address` (RFC 4291, section 2.7.1): where its
+/// solicitations go.
 pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let low = u128::from(address) & 0x00ff_ffff;
     Ipv6Addr::from(u128::from(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0)) | low)
@@ -260,7 +262,8 @@ mod tests {
         override_cached: true,
     };
 
-    /// What `message` from `source` to `destination` says, after `change` did something to header or bytes.
+    /// What `message` from `source` to `destination` says, after `change` did something to header
+    /// or bytes.
     fn parse(
         (source, destination): (Ipv6Addr, Ipv6Addr),
         message: &[u8],

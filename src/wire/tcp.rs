@@ -137,7 +137,8 @@ impl TcpHeader {
     const OFFSET_SHIFT: u32 = 4;
     const DEFAULT_WINDOW: u16 = 65_535;
 
-    /// A header without options; sequence numbers and checksum are zero, the window is the largest unscaled one.
+    /// A header without options; sequence numbers and checksum are zero, the window is the largest
+    /// unscaled one.
     pub fn new(ports: Ports, flags: TcpFlags) -> Self {
         Self {
             ports,

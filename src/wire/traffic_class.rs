@@ -1,5 +1,5 @@
-//! The byte that IPv4 calls type of service and IPv6 traffic class: DSCP (RFC 2474) and ECN (RFC 3168),
-//! and what a tunnel does with them (RFC 2983, RFC 6040).
+//! The byte that IPv4 calls type of service and IPv6 traffic class: DSCP (RFC 2474) and ECN (RFC
+//! 3168), and what a tunnel does with them (RFC 2983, RFC 6040).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

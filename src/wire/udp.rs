@@ -36,8 +36,8 @@ pub struct Udp<'a> {
 
 impl<'a> Udp<'a> {
     /// Reads the datagram that an IP payload is; an IP payload longer than the datagram is no error
-    /// (RFC 9868 uses the surplus). The first fragment of a longer datagram does not pass: its length
-    /// is that of the whole, so read its [`Ports`] instead.
+    /// (RFC 9868 uses the surplus). The first fragment of a longer datagram does not pass: its
+    /// length is that of the whole, so read its [`Ports`] instead.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, UdpError> {
         let (header, rest) = super::split::<UdpHeader>(bytes).ok_or(UdpError::Truncated)?;
@@ -53,7 +53,8 @@ impl UdpHeader {
     /// Size on the wire, bytes.
     pub const LEN: usize = size_of::<Self>();
 
-    /// A header without checksum. A payload beyond 65,527 bytes has no valid header; its length is cut to the field.
+    /// A header without checksum. A payload beyond 65,527 bytes has no valid header; its length is
+    /// cut to the field.
     pub fn new(ports: Ports, payload_len: usize) -> Self {
         Self {
             ports,

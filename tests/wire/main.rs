@@ -1,5 +1,5 @@
-//! The parsers against everything: any bytes, every truncation of good packets, every lie the builder can
-//! tell, and what the builder writes read back.
+//! The parsers against everything: any bytes, every truncation of good packets, every lie the
+//! builder can tell, and what the builder writes read back.
 
 mod properties;
 mod reader;

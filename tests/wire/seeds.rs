@@ -1,4 +1,5 @@
-//! The seeds of the fuzz targets: every layer of every good frame, under `tests/fuzz/corpus/TARGET/`.
+//! The seeds of the fuzz targets: every layer of every good frame, under
+//! `tests/fuzz/corpus/TARGET/`.
 //!
 //! They are checked to be what the builder makes today. To write them anew, after a new kind of
 //! traffic in `good_frames` or a new target:

@@ -1,4 +1,5 @@
-//! An IPv6 packet with an ICMPv6 message and the packet it quotes: as it is, and with its checksum made right.
+//! An IPv6 packet with an ICMPv6 message and the packet it quotes: as it is, and with its checksum
+//! made right.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! An IPv4 packet with padding behind it: as it is, with its checksum made right, and as a quoted packet.
+//! An IPv4 packet with padding behind it: as it is, with its checksum made right, and as a quoted
+//! packet.
 
 #![no_main]
 
