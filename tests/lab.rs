@@ -98,12 +98,14 @@ fn an_interrupted_lab_leaves_nothing() {
     if cannot_make_namespaces() {
         return;
     }
+    // From the first namespace on: before it, there is nothing to take away.
     for (signal, delay) in [
-        (Signal::SIGINT, 30),
-        (Signal::SIGTERM, 120),
-        (Signal::SIGHUP, 300),
+        (Signal::SIGINT, 0),
+        (Signal::SIGTERM, 100),
+        (Signal::SIGHUP, 400),
     ] {
         let mut lab = start(&["up", "--name", "t-stop"]);
+        wait_for_namespace("rr-t-stop.router");
         thread::sleep(Duration::from_millis(delay));
         signal_to(&lab, signal);
         assert_eq!(

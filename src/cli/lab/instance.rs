@@ -205,7 +205,8 @@ pub fn existing() -> Result<Vec<(String, Owner)>, InstanceError> {
 /// lab half made or half removed is fine; goes on after an error and returns the first.
 pub fn remove(name: &str) -> Result<(), InstanceError> {
     let namespaces = netns::list(&prefix(name));
-    let mut first_error = end_processes(&namespaces).err();
+    end_processes(&namespaces);
+    let mut first_error = None;
     for namespace in &namespaces {
         if let Err(error) = namespace.delete() {
             first_error.get_or_insert(error);
@@ -224,22 +225,26 @@ pub fn remove(name: &str) -> Result<(), InstanceError> {
 }
 
 /// Asks every process in the namespaces to end, and kills those that have not after [`GRACE`].
-fn end_processes(namespaces: &[Netns]) -> Result<(), NetnsError> {
+///
+/// Looks twice at least: a process that is just being started enters its namespace a moment after it
+/// exists.
+fn end_processes(namespaces: &[Netns]) {
     let deadline = Instant::now() + GRACE;
     let mut signal = Signal::SIGTERM;
     let mut asked = Vec::new();
+    let mut seen_empty = false;
     loop {
-        let mut alive = Vec::new();
-        for namespace in namespaces {
-            alive.extend(namespace.pids()?);
+        // A namespace that is gone, since somebody else removes this lab too, has no processes.
+        let alive: Vec<i32> = namespaces
+            .iter()
+            .flat_map(|namespace| namespace.pids().unwrap_or_default())
+            .collect();
+        // What a kill does not end hangs in the kernel; its namespace can be removed all the same.
+        let hopeless = Instant::now() > deadline + GRACE;
+        if hopeless || alive.is_empty() && seen_empty {
+            return;
         }
-        if alive.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline + GRACE {
-            // What a kill does not end hangs in the kernel; its namespace can be removed all the same.
-            return Ok(());
-        }
+        seen_empty = alive.is_empty();
         if Instant::now() > deadline && signal != Signal::SIGKILL {
             signal = Signal::SIGKILL;
             asked.clear();

@@ -20,6 +20,7 @@ pub mod load;
 pub mod netns;
 mod network;
 pub mod probe;
+mod processes;
 mod running;
 pub mod topology;
 mod tunnel;

@@ -1,29 +1,19 @@
 //! A lab that is up: its network, its backends, its rails.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
 
 use super::client;
 use super::files::{self, FILES, METRICS, PORT, States};
 use super::instance::{self, Instance, InstanceError, admission};
 use super::netns::{Netns, NetnsError, run};
 use super::network;
+use super::processes::{ProcessError, Processes};
 use super::topology::{Host, ROUTER, Topology, VIP};
 use super::tunnel::{self, TunnelEnd};
 use crate::cli::output;
-
-/// How long a program of the lab may take until it answers: generous, since a loaded machine of one
-/// core runs them all.
-const READY: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(20);
-/// How many lines of its log are shown when a program fails.
-const LOG_TAIL: usize = 15;
 
 /// Why a lab could not be brought up or driven.
 #[derive(Debug, thiserror::Error)]
@@ -34,19 +24,8 @@ pub enum LabError {
     Netns(#[from] NetnsError),
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
-    #[error("{program} on {host} could not be started: {source}")]
-    Start {
-        program: String,
-        host: String,
-        source: io::Error,
-    },
-    #[error("{program} on {host} {what}; the end of its log:\n{log}")]
-    Program {
-        program: String,
-        host: String,
-        what: String,
-        log: String,
-    },
+    #[error(transparent)]
+    Process(#[from] ProcessError),
 }
 
 /// What to bring up.
@@ -68,14 +47,8 @@ pub struct Lab {
     pub topology: Topology,
     pub tunnel: TunnelEnd,
     rail: PathBuf,
-    processes: BTreeMap<(String, String), Process>,
+    processes: Processes,
     kept: bool,
-}
-
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    log: PathBuf,
 }
 
 impl Lab {
@@ -89,7 +62,7 @@ impl Lab {
             topology: options.topology,
             tunnel: options.tunnel.unwrap_or(TunnelEnd::Userspace),
             rail: options.rail,
-            processes: BTreeMap::new(),
+            processes: Processes::default(),
             kept: false,
         };
         let topology = lab.topology.clone();
@@ -102,9 +75,9 @@ impl Lab {
             lab.start_backend(backend)?;
         }
         for backend in &topology.backends {
-            lab.wait("nginx", &backend.name, |netns| {
-                client::answers(netns, VIP, PORT)
-            })?;
+            let netns = lab.netns(&backend.name);
+            let ready = || client::answers(&netns, VIP, PORT);
+            lab.processes.wait_until(&backend.name, "nginx", ready)?;
         }
         Ok(lab)
     }
@@ -173,7 +146,9 @@ impl Lab {
             self.start(rail, "rail", command)?;
         }
         for rail in &rails {
-            self.wait("rail", rail, |netns| client::healthy(netns, METRICS))?;
+            let netns = self.netns(rail);
+            let ready = || client::healthy(&netns, METRICS);
+            self.processes.wait_until(rail, "rail", ready)?;
         }
         Ok(())
     }
@@ -188,24 +163,15 @@ impl Lab {
         Ok(())
     }
 
-    /// Ends one program of a host, as its operator would: SIGTERM, and wait.
-    pub fn stop(&mut self, host: &str, program: &str) -> Result<(), LabError> {
-        let key = (host.to_owned(), program.to_owned());
-        if let Some(mut process) = self.processes.remove(&key) {
-            terminate(&mut process.child).map_err(|source| LabError::Start {
-                program: key.1,
-                host: key.0,
-                source,
-            })?;
-        }
-        Ok(())
+    /// Ends one program of a host (`rail`, `nginx` or `tunnel-end`) as its operator would: SIGTERM, and
+    /// wait. `None` if it does not run.
+    pub fn stop(&mut self, host: &str, program: &str) -> Option<ExitStatus> {
+        self.processes.stop(host, program)
     }
 
     /// The end of a program's log, for messages.
     pub fn log_tail(&self, host: &str, program: &str) -> String {
-        self.processes
-            .get(&(host.to_owned(), program.to_owned()))
-            .map_or_else(String::new, |process| tail(&process.log))
+        self.processes.log_tail(host, program)
     }
 
     /// Leaves the lab up when this value is dropped and when the process ends.
@@ -225,9 +191,7 @@ impl Lab {
         // Waits here for ever if the process is on its way out: whoever closed admission removes the lab.
         let _admitted = admission();
         let result = instance::remove(self.name());
-        for process in self.processes.values_mut() {
-            let _ = process.child.wait();
-        }
+        self.processes.reap();
         result
     }
 
@@ -258,72 +222,12 @@ impl Lab {
             .arg("-c")
             .arg(&config)
             .args(["-e", "stderr"]);
-        self.start(&backend.name, "nginx", command)
+        Ok(self.start(&backend.name, "nginx", command)?)
     }
 
-    /// Starts a program of the lab, with its output in a log file. It gets a process group of its
-    /// own, so that Ctrl-C reaches the lab alone, which then ends them in order.
-    fn start(&mut self, host: &str, program: &str, mut command: Command) -> Result<(), LabError> {
+    fn start(&mut self, host: &str, program: &str, command: Command) -> Result<(), ProcessError> {
         let log = self.instance.dir().join(format!("{host}.{program}.log"));
-        let file = File::create(&log).map_err(|source| LabError::File {
-            path: log.clone(),
-            source,
-        })?;
-        let _admitted = admission();
-        let child = file
-            .try_clone()
-            .and_then(|stderr| {
-                command
-                    .stdin(Stdio::null())
-                    .stdout(file)
-                    .stderr(stderr)
-                    .process_group(0)
-                    .spawn()
-            })
-            .map_err(|source| LabError::Start {
-                program: program.to_owned(),
-                host: host.to_owned(),
-                source,
-            })?;
-        self.processes.insert(
-            (host.to_owned(), program.to_owned()),
-            Process { child, log },
-        );
-        Ok(())
-    }
-
-    /// Waits until `ready` says so of the host's namespace, as long as the program lives.
-    fn wait(
-        &mut self,
-        program: &str,
-        host: &str,
-        ready: impl Fn(&Netns) -> bool,
-    ) -> Result<(), LabError> {
-        let netns = self.netns(host);
-        let deadline = Instant::now() + READY;
-        let key = (host.to_owned(), program.to_owned());
-        while !ready(&netns) {
-            let process = self.processes.get_mut(&key);
-            let ended = process.and_then(|process| process.child.try_wait().ok().flatten());
-            let what = match ended {
-                Some(status) => format!("ended with {status}"),
-                None if Instant::now() > deadline => {
-                    format!("was not ready after {} s", READY.as_secs())
-                }
-                None => {
-                    sleep(POLL);
-                    continue;
-                }
-            };
-            let log = self.log_tail(host, program);
-            return Err(LabError::Program {
-                program: key.1,
-                host: key.0,
-                what,
-                log,
-            });
-        }
-        Ok(())
+        self.processes.start(host, program, command, log)
     }
 }
 
@@ -350,23 +254,6 @@ pub fn remove_leftovers() -> Result<(), InstanceError> {
     Ok(())
 }
 
-fn terminate(child: &mut Child) -> io::Result<()> {
-    use nix::sys::signal::{Signal, kill};
-    use nix::unistd::Pid;
-    if child.try_wait()?.is_none() {
-        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        kill(Pid::from_raw(pid), Signal::SIGTERM)?;
-        child.wait()?;
-    }
-    Ok(())
-}
-
 fn write(path: PathBuf, text: &str) -> Result<(), LabError> {
     fs::write(&path, text).map_err(|source| LabError::File { path, source })
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
 }
