@@ -30,7 +30,8 @@ fn systemd_takes_the_unit() {
     );
 }
 
-/// Runs a checker; one that is not installed is said and passed over, since no packet depends on it.
+/// Runs a checker; one that is not installed is said and passed over, since no packet depends on
+/// it.
 fn check(command: &mut Command) {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = match command.output() {

@@ -123,8 +123,8 @@ fn an_interrupted_lab_leaves_nothing() {
     assert_nothing_left("t-kill");
 }
 
-/// The demo shows what it says, on this machine, and cleans up. Its exit code is its own verdict on shares, failures
-/// and lost connections.
+/// The demo shows what it says, on this machine, and cleans up. Its exit code is its own verdict on
+/// shares, failures and lost connections.
 #[test]
 fn the_demo_succeeds() {
     if cannot_make_namespaces() {
@@ -138,8 +138,8 @@ fn the_demo_succeeds() {
     assert_nothing_left("t-demo");
 }
 
-/// While backends come and go around them, a download and an upload on connections to a backend that
-/// stays are neither cut nor changed.
+/// While backends come and go around them, a download and an upload on connections to a backend
+/// that stays are neither cut nor changed.
 ///
 /// ```text
 ///   client-1 ── 80 MiB from /files/large ──── web-1      web-2: drain, down, up, down, up ...

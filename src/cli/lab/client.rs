@@ -47,8 +47,8 @@ impl Connection {
         self.read_response()
     }
 
-    /// Sends a request with a body of `length` zeros and reads the whole answer, which nginx may send
-    /// before it has read the body.
+    /// Sends a request with a body of `length` zeros and reads the whole answer, which nginx may
+    /// send before it has read the body.
     pub fn post(&mut self, path: &str, length: usize) -> io::Result<Response> {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n\r\n",

@@ -19,8 +19,8 @@ pub const IPIP_PORT: u16 = 8080;
 /// Where each rail serves `/metrics` and `/healthz`, inside its own namespace.
 pub const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// The hash key of the pool: the same on all rails, and the same in every lab, so that shares can be compared
-/// between runs.
+/// The hash key of the pool: the same on all rails, and the same in every lab, so that shares can
+/// be compared between runs.
 const HASH_KEY: &str = "000102030405060708090a0b0c0d0e0f";
 /// The GRE key of packets between the rails.
 const PEER_KEY: u32 = 0x7261_696c;
@@ -34,7 +34,8 @@ const RINGS: &str = "qdisc_bypass=1,blocksz=65536,framesz=2048,framecnt=4096";
 /// The state of a backend in the configuration: `up`, `drain` or `down`.
 pub type States = BTreeMap<String, &'static str>;
 
-/// The configuration file of the rail with index `index`, with backends `up` unless `states` says otherwise.
+/// The configuration file of the rail with index `index`, with backends `up` unless `states` says
+/// otherwise.
 pub fn rail_config(
     topology: &Topology,
     index: usize,
@@ -102,8 +103,8 @@ peer_key = {PEER_KEY:#x}
     out
 }
 
-/// The configuration of one backend's nginx: it answers every request on the VIP with its own name. All its
-/// paths are relative to the directory it is started with.
+/// The configuration of one backend's nginx: it answers every request on the VIP with its own name.
+/// All its paths are relative to the directory it is started with.
 pub fn nginx_config(backend: &str) -> String {
     format!(
         r#"user root;

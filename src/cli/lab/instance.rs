@@ -226,8 +226,8 @@ pub fn remove(name: &str) -> Result<(), InstanceError> {
 
 /// Asks every process in the namespaces to end, and kills those that have not after [`GRACE`].
 ///
-/// Looks twice at least: a process that is just being started enters its namespace a moment after it
-/// exists.
+/// Looks twice at least: a process that is just being started enters its namespace a moment after
+/// it exists.
 fn end_processes(namespaces: &[Netns]) {
     let deadline = Instant::now() + GRACE;
     let mut signal = Signal::SIGTERM;

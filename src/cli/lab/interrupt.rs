@@ -12,8 +12,8 @@ use crate::cli::output;
 /// A process that a signal ended exits with this plus the signal's number, as shells have it.
 const EXIT_SIGNAL: i32 = 128;
 
-/// From now on SIGINT, SIGTERM, SIGHUP and, where panics abort, a panic take the labs of this process away before
-/// it ends.
+/// From now on SIGINT, SIGTERM, SIGHUP and, where panics abort, a panic take the labs of this
+/// process away before it ends.
 pub fn install() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -45,7 +45,8 @@ pub fn install() -> std::io::Result<()> {
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             report(panic);
-            // The process is gone after this hook; what cannot be removed is left to `rail lab down`.
+            // The process is gone after this hook; what cannot be removed is left to `rail lab
+            // down`.
             let _ = instance::remove_owned();
         }));
     }

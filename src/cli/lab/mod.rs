@@ -1,5 +1,5 @@
-//! `rail lab`: rails, a router with an ECMP route, clients and backends in network namespaces on one
-//! machine. No NIC and no hugepages are needed, only root.
+//! `rail lab`: rails, a router with an ECMP route, clients and backends in network namespaces on
+//! one machine. No NIC and no hugepages are needed, only root.
 //!
 //! [`Lab`] is the same for programs: the end-to-end tests bring it up and look into it.
 
@@ -95,15 +95,20 @@ struct Size {
     /// The lab's name; the first free of lab1, lab2 and so on by default
     #[arg(long)]
     name: Option<String>,
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_HOSTS)))]
+    #[arg(long, default_value_t = 2, value_parser = count())]
     clients: u8,
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_HOSTS)))]
+    #[arg(long, default_value_t = 2, value_parser = count())]
     rails: u8,
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_HOSTS)))]
+    #[arg(long, default_value_t = 3, value_parser = count())]
     backends: u8,
     /// Who decapsulates on the backends; by default the kernel if it can
     #[arg(long)]
     tunnel: Option<TunnelEnd>,
+}
+
+/// How many hosts of one kind a lab may have.
+fn count() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(1..=i64::from(MAX_HOSTS))
 }
 
 impl Size {

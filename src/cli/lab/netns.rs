@@ -60,8 +60,8 @@ impl Netns {
             .collect())
     }
 
-    /// Runs `work` on a thread of its own inside the namespace: sockets it opens and commands it starts
-    /// belong there.
+    /// Runs `work` on a thread of its own inside the namespace: sockets it opens and commands it
+    /// starts belong there.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
@@ -93,8 +93,8 @@ impl Netns {
         )
     }
 
-    /// A command to be run in the namespace, with the namespace's own view of /sys. Its process id is that of `program`,
-    /// since `ip netns exec` replaces itself.
+    /// A command to be run in the namespace, with the namespace's own view of /sys. Its process id
+    /// is that of `program`, since `ip netns exec` replaces itself.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.0]).arg(program);

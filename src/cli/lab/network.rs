@@ -1,7 +1,7 @@
 //! The lab's network: namespaces, veth pairs, bridges, addresses, routes and kernel settings.
 //!
-//! Every veth end is created inside its namespace, so the machine's own namespace never sees an interface or an
-//! address of a lab.
+//! Every veth end is created inside its namespace, so the machine's own namespace never sees an
+//! interface or an address of a lab.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -145,8 +145,8 @@ fn router_port(host: &Host) -> String {
     format!("to-{}", host.name)
 }
 
-/// Counts the self-test's packets, and drops everything. Frames for others are not counted: a bridge
-/// that does not know yet where a MAC address is sends its frames to every port.
+/// Counts the self-test's packets, and drops everything. Frames for others are not counted: a
+/// bridge that does not know yet where a MAC address is sends its frames to every port.
 fn rail_rules(rail: &Host) -> String {
     format!(
         "table {} {{

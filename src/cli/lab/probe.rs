@@ -1,9 +1,9 @@
 //! The lab's test of itself: does one 5-tuple meet one rail?
 //!
-//! Everything a connection table is good for rests on it, and the kernel breaks it easily: its multipath uses the
-//! hash of the sending socket, which by default changes when a SYN is sent again. So the test lets SYNs be
-//! sent again, to a port where nothing answers, and counts them where they arrive, by source port, in
-//! each rail's nftables set.
+//! Everything a connection table is good for rests on it, and the kernel breaks it easily: its
+//! multipath uses the hash of the sending socket, which by default changes when a SYN is sent
+//! again. So the test lets SYNs be sent again, to a port where nothing answers, and counts them
+//! where they arrive, by source port, in each rail's nftables set.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -19,8 +19,8 @@ use super::topology::VIP;
 /// Enough 5-tuples to meet every rail, and enough retransmissions that a hash that changes with
 /// each would be noticed with certainty: 2 to the power of 64 to 1 for two rails.
 const TUPLES: usize = 32;
-/// A SYN goes out at once and again after one and two or three seconds (RFC 6298, section 2.1 for the first;
-/// the rest depends on the kernel's tcp_syn_linear_timeouts).
+/// A SYN goes out at once and again after one and two or three seconds (RFC 6298, section 2.1 for
+/// the first; the rest depends on the kernel's tcp_syn_linear_timeouts).
 const PATIENCE: Duration = Duration::from_millis(2300);
 
 /// What the rails saw of the probes.

@@ -130,7 +130,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Starts every rail with the configuration file written for it, and waits until it says that it is ready.
+    /// Starts every rail with the configuration file written for it, and waits until it says that
+    /// it is ready.
     pub fn start_rails(&mut self) -> Result<(), LabError> {
         let rails: Vec<String> = self
             .topology
@@ -153,7 +154,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Writes the configurations anew and has every rail take its own by `rail apply`; returns when all have.
+    /// Writes the configurations anew and has every rail take its own by `rail apply`; returns when
+    /// all have.
     pub fn apply(&self, states: &States) -> Result<(), LabError> {
         self.write_configs(states)?;
         for rail in &self.topology.rails {
@@ -163,8 +165,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Ends one program of a host (`rail`, `nginx` or `tunnel-end`) as its operator would: SIGTERM, and
-    /// wait. `None` if it does not run.
+    /// Ends one program of a host (`rail`, `nginx` or `tunnel-end`) as its operator would: SIGTERM,
+    /// and wait. `None` if it does not run.
     pub fn stop(&mut self, host: &str, program: &str) -> Option<ExitStatus> {
         self.processes.stop(host, program)
     }
@@ -188,7 +190,8 @@ impl Lab {
     }
 
     fn remove(&mut self) -> Result<(), InstanceError> {
-        // Waits here for ever if the process is on its way out: whoever closed admission removes the lab.
+        // Waits here for ever if the process is on its way out: whoever closed admission removes
+        // the lab.
         let _admitted = admission();
         let result = instance::remove(self.name());
         self.processes.reap();

@@ -1,6 +1,6 @@
 //! The backends' end of the tunnels: the kernel's GRE and IPIP devices where it has them, otherwise
-//! a process that takes GRE and IPIP packets off the wire and hands what they carry to the kernel through a
-//! tun device.
+//! a process that takes GRE and IPIP packets off the wire and hands what they carry to the kernel
+//! through a tun device.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -129,8 +129,8 @@ pub fn run(local: IpAddr) -> io::Result<()> {
     }
 }
 
-/// What an IPv4 or IPv6 packet for `local` carries in GRE or directly (RFC 2003, RFC 4213, RFC 2473), one level deep;
-/// `None` for every other packet.
+/// What an IPv4 or IPv6 packet for `local` carries in GRE or directly (RFC 2003, RFC 4213, RFC
+/// 2473), one level deep; `None` for every other packet.
 fn decapsulate(packet: &[u8], local: IpAddr) -> Option<&[u8]> {
     let (destination, protocol, payload) = match packet.first()? >> 4 {
         4 => {
