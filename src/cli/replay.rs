@@ -12,13 +12,14 @@ use super::{ERROR, OK, diagnostics, output};
 use crate::control::compile::{LinkAddresses, TableCache, compile};
 use crate::control::ids::BackendIds;
 use crate::pipeline::Pipeline;
+use crate::pipeline::shared::Shared;
 use crate::pool::{Config, Environment, Port, load_for};
 use crate::table::Nanos;
 use crate::table::conn::{ConnOwner, ConnSettings};
 use crate::table::counters::{Counters, DropReason};
 use crate::table::publish::Publisher;
 use crate::worker::ports::{EalOptions, PortSetup, Ports, PortsSetup, open};
-use crate::worker::{Clock, Hold, Idle, Worker};
+use crate::worker::{Clock, EarlyFragments, Hold, Idle, Worker};
 
 /// The command line of `rail replay`.
 #[derive(Debug, clap::Args)]
@@ -92,6 +93,8 @@ enum ReplayError {
     Open(#[from] crate::worker::ports::OpenError),
     #[error(transparent)]
     Conns(#[from] crate::table::conn::ConnError),
+    #[error("no memory for the fragment table: {0}")]
+    Memory(#[from] std::io::Error),
     #[error("the pcap port has no queue pair")]
     NoQueue,
 }
@@ -138,17 +141,20 @@ fn worker(config: &Config, ports: &mut Ports) -> Result<Worker, ReplayError> {
         new_pins_per_second: snapshot.rates.new_pins_per_second,
     })?;
     let counters = Arc::new(Counters::new(ids.places()));
+    let limits = &config.limits;
     let news = Arc::new(ArrayQueue::new(1));
+    let shared = Shared::new(limits.fragments as usize, limits.fragment_time, news)?;
     let publisher = Publisher::new(snapshot);
     let (inputs, outputs) = ports.shares.pop().ok_or(ReplayError::NoQueue)?;
     Ok(Worker {
         inputs,
         outputs,
-        pipeline: Pipeline::new(conns, Arc::clone(&counters), news, config.pool.hash_key),
+        pipeline: Pipeline::new(conns, Arc::clone(&counters), shared, config.pool.hash_key),
         reader: publisher.reader(),
         inbox: Arc::new(ArrayQueue::new(1)),
         pool: ports.pool.clone(),
         hold: Hold::new(),
+        early: EarlyFragments::with_capacity(limits.held_fragments as usize),
         idle: Idle::new(false),
         clock: Clock::Capture(Nanos(0)),
         counters,

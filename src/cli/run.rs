@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{ERROR, OK, diagnostics, output};
 use crate::api::{self, Listeners};
 use crate::control::rail::{Hardware, Rail, SharedRail, WorkerView};
+use crate::pipeline::shared::Shared;
 use crate::pool::{Config, Diagnostic, HugePages, load};
 use crate::table::conn::ConnSettings;
 use crate::table::news::NEWS_WAITING;
@@ -94,7 +95,10 @@ fn try_run(file: &Path) -> Result<(), RunError> {
     let macs = ports.macs()?;
     let news = Arc::new(ArrayQueue::new(NEWS_WAITING));
     let mut rail = Rail::new(config, macs, Arc::clone(&news), Box::new(NoHardware))?;
-    let crew = start_crew(&rail, &mut ports, news)?;
+    let limits = &rail.config().limits;
+    let shared = Shared::new(limits.fragments as usize, limits.fragment_time, news)?;
+    let fragments = Arc::clone(&shared.fragments);
+    let crew = start_crew(&rail, &mut ports, shared)?;
     let views = crew.handles.iter().map(|handle| WorkerView {
         core: handle.core,
         counters: Arc::clone(&handle.counters),
@@ -103,7 +107,7 @@ fn try_run(file: &Path) -> Result<(), RunError> {
     });
     let core = rail.config().node.control_core;
     let (views, handles) = (views.collect(), crew.handles.clone());
-    rail.attach(views, Box::new(Machine { handles, ports }));
+    rail.attach(views, fragments, Box::new(Machine { handles, ports }));
     // Only now: threads inherit the cores of the one that starts them.
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         tracing::warn!(core, "cannot pin the control thread");
@@ -198,11 +202,7 @@ fn ports_setup(config: &Config) -> PortsSetup {
     }
 }
 
-fn start_crew(
-    rail: &Rail,
-    ports: &mut Ports,
-    news: crate::table::news::News,
-) -> Result<Crew, crew::CrewError> {
+fn start_crew(rail: &Rail, ports: &mut Ports, shared: Shared) -> Result<Crew, crew::CrewError> {
     let config = rail.config();
     let snapshot = rail.snapshot();
     let setup = CrewSetup {
@@ -214,7 +214,8 @@ fn start_crew(
         backends: config.limits.backends as usize,
         idle: config.node.idle,
         hash_key: config.pool.hash_key,
-        news,
+        early: config.limits.held_fragments as usize,
+        shared,
     };
     let shares = std::mem::take(&mut ports.shares);
     crew::start(

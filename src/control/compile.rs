@@ -11,8 +11,8 @@ use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
 use crate::table::maglev::{Maglev, TooManyBackends};
 use crate::table::service::{ServiceIndex, ServiceKey, ServiceMap};
 use crate::table::snapshot::{
-    Backend, BackendState, Delivery, Hop, HopIndex, PortIndex, PortView, Prefix, Rates, Service,
-    Snapshot,
+    Backend, BackendState, Delivery, EarlyLimits, Hop, HopIndex, PortIndex, PortView, Prefix,
+    Rates, Service, Snapshot,
 };
 use crate::table::template::{LinkHeader, Template, Tunnel};
 
@@ -126,6 +126,11 @@ pub fn compile(
         rates: Rates {
             new_pins_per_second: config.limits.new_pins_per_second,
             icmp_per_second: config.limits.icmp_per_second,
+        },
+        early: EarlyLimits {
+            count: config.limits.held_fragments as usize,
+            bytes: config.limits.held_fragment_bytes as usize,
+            time: config.limits.held_fragment_time,
         },
     })
 }

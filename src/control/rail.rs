@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::pool::Config;
 use crate::table::conn::ConnTable;
 use crate::table::counters::Counters;
+use crate::table::fragment::FragmentTable;
 use crate::table::neighbor::{Learned, Neighbor, NeighborTable, Request};
 use crate::table::news::News;
 use crate::table::port::PortReport;
@@ -68,6 +69,8 @@ pub struct Rail {
     news: News,
     hardware: Box<dyn Hardware>,
     workers: Vec<WorkerView>,
+    fragments: Option<Arc<FragmentTable>>,
+    next_sweep: Nanos,
     started: Instant,
     /// When tables are next scanned for ids that may be reused.
     next_scan: Nanos,
@@ -132,6 +135,8 @@ impl Rail {
             news,
             hardware,
             workers: Vec::new(),
+            fragments: None,
+            next_sweep: Nanos(0),
             started: Instant::now(),
             next_scan: Nanos(0),
             bases: HashMap::new(),
@@ -145,8 +150,14 @@ impl Rail {
     }
 
     /// Makes the running workers known.
-    pub fn attach(&mut self, workers: Vec<WorkerView>, hardware: Box<dyn Hardware>) {
+    pub fn attach(
+        &mut self,
+        workers: Vec<WorkerView>,
+        fragments: Arc<FragmentTable>,
+        hardware: Box<dyn Hardware>,
+    ) {
         self.workers = workers;
+        self.fragments = Some(fragments);
         self.hardware = hardware;
     }
 
@@ -192,7 +203,12 @@ impl Rail {
         let now = self.now();
         let before = self.neighbors.generation();
         while let Some(seen) = self.news.pop() {
-            if self.neighbors.learn(seen.address, seen.mac, now) == Learned::Changed {
+            let learned = if seen.replaces {
+                self.neighbors.learn(seen.address, seen.mac, now)
+            } else {
+                self.neighbors.confirm(seen.address, seen.mac, now)
+            };
+            if learned == Learned::Changed {
                 tracing::info!(address = %seen.address, mac = %seen.mac, "next hop");
             }
         }
@@ -203,12 +219,21 @@ impl Rail {
         if self.neighbors.generation() != before {
             self.republish();
         }
+        if let Some(fragments) = &self.fragments
+            && now >= self.next_sweep
+        {
+            self.next_sweep = now + SWEEP_PAUSE;
+            fragments.sweep(now);
+        }
         let quiescent = self.publisher.reclaim() == 0;
         if quiescent && now >= self.next_scan && self.ids.retired().next().is_some() {
             self.next_scan = now + SCAN_PAUSE;
             let mut named = IdSet::new();
             for worker in &self.workers {
                 worker.conns.collect_ids(&mut named);
+            }
+            if let Some(fragments) = &self.fragments {
+                fragments.collect_ids(&mut named);
             }
             self.ids.reclaim(&named);
         }
@@ -307,6 +332,9 @@ impl Rail {
 
 /// Time between two scans of the connection tables: a scan reads all of them.
 const SCAN_PAUSE: Duration = Duration::from_secs(10);
+
+/// Time between two sweeps of the fragment memory.
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 
 /// Requests without an answer after which a next hop no longer keeps the rail from being ready.
 const PATIENCE: u32 = 3;

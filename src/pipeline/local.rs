@@ -1,12 +1,15 @@
-//! What the rail answers itself: ARP for its addresses, echo requests to them and to VIPs.
+//! Link addresses: ARP and neighbour discovery for the rail's own addresses and next hops.
+
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::table::news::Sighting;
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::template::LinkHeader;
 use crate::wire::arp::{Arp, ArpOperation, ArpPacket};
-use crate::wire::icmpv4::Icmpv4Header;
-use crate::wire::ipv4::Ipv4Header;
-use crate::wire::{EtherType, EthernetHeader, MacAddr, put, view, view_mut};
+use crate::wire::icmpv6::Icmpv6;
+use crate::wire::ipv6::Ipv6Header;
+use crate::wire::nd::{self, Nd, NdFlags, NdMessage, multicast_mac};
+use crate::wire::{EtherType, EthernetHeader, IpProtocol, MacAddr, put, view, view_mut};
 
 use super::Pipeline;
 use super::classify::Parsed;
@@ -32,9 +35,10 @@ impl Pipeline {
             self.report(Sighting {
                 address: arp.sender_ip.into(),
                 mac: arp.sender_mac,
+                replaces: true,
             });
         }
-        let target = std::net::IpAddr::from(arp.target_ip).into();
+        let target = IpAddr::from(arp.target_ip).into();
         let ours = snapshot.local_port(target) == Some(ingress);
         match arp.operation {
             ArpOperation::Request if ours => {}
@@ -54,55 +58,113 @@ impl Pipeline {
         Verdict::Reply(ingress)
     }
 
-    /// Answers an ICMPv4 echo request in place (RFC 792), if the rate limit allows one more.
+    /// Neighbour discovery (RFC 4861): answers solicitations for the rail's addresses on this port,
+    /// reports what others say of themselves, and leaves everything else to the host.
     #[cold]
-    pub(super) fn echo_v4<F: Frame>(
+    pub(super) fn neighbor_discovery<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
         frame: &mut F,
         parsed: &Parsed,
         ingress: PortIndex,
     ) -> Verdict {
-        if !self.icmp_limit.take(self.now) {
-            return Verdict::Drop(DropReason::IcmpRate);
+        let Some((header, nd)) = read_nd(frame.data(), parsed) else {
+            return Verdict::Drop(DropReason::BadIcmp);
+        };
+        if let Some(seen) = sighting(&header, nd) {
+            self.report(seen);
         }
-        let Some(port) = snapshot.ports.get(usize::from(ingress.0)) else {
+        let Nd::Solicitation { target, source_mac } = nd else {
+            return Verdict::Host(ingress);
+        };
+        if snapshot.local_port(IpAddr::V6(target).into()) != Some(ingress) {
+            return Verdict::Host(ingress);
+        }
+        let Ok(mut link) = answer_link(snapshot, frame.data(), ingress) else {
             return Verdict::Drop(DropReason::NotOurs);
         };
-        let Some(ethernet) = view::<EthernetHeader>(frame.data()).copied() else {
-            return Verdict::Drop(DropReason::BadEthernet);
+        // RFC 4861, section 7.2.4: whoever checks for duplicates has no address yet, so all hear it.
+        let probing = header.source().is_unspecified();
+        let destination = if probing { ALL_NODES } else { header.source() };
+        if probing {
+            link.destination = multicast_mac(ALL_NODES).octets();
+        } else if let Some(mac) = source_mac {
+            link.destination = mac.octets();
+        }
+        let flags = NdFlags {
+            router: false,
+            solicited: !probing,
+            override_cached: true,
         };
-        let link = LinkHeader {
-            destination: ethernet.source.octets(),
-            source: port.mac,
-            vlan: port.vlan,
-        };
-        let ip_header = usize::from(parsed.l4 - parsed.l3);
-        let ip = link.len();
-        // The answer carries the request's own tags nowhere: it leaves as every frame of this port.
-        if !frame.rewrap(parsed.l3.into(), parsed.end.into(), ip) {
+        let mac = MacAddr(link.source);
+        let message = NdMessage::advertisement(target, destination, target, mac, flags);
+        let head = link.len() + Ipv6Header::LEN;
+        let l4 = usize::from(parsed.l4);
+        if usize::from(parsed.end) < l4 + NdMessage::LEN {
+            // A solicitation without its option is shorter than the answer; a fresh one is not, and
+            // RFC 4861, section 4.3 has every multicast solicitation carry it.
+            return Verdict::Host(ingress);
+        }
+        if !frame.rewrap(l4, l4 + NdMessage::LEN, head) {
             return Verdict::Drop(DropReason::NoHeadroom);
         }
         let data = frame.data_mut();
-        link.write(EtherType::IPV4.0, data);
-        let Some((header, icmp)) = data
-            .get_mut(ip..)
-            .and_then(|d| d.split_at_mut_checked(ip_header))
-        else {
-            return Verdict::Drop(DropReason::BadIpv4);
-        };
-        if let Some(icmp) = view_mut::<Icmpv4Header>(icmp) {
-            icmp.turn_into_echo_reply();
-        }
-        if let Some((fixed, options)) = header.split_at_mut_checked(Ipv4Header::LEN)
-            && let Some(fixed) = view_mut::<Ipv4Header>(fixed)
-        {
-            std::mem::swap(&mut fixed.source, &mut fixed.destination);
-            fixed.ttl = Ipv4Header::DEFAULT_TTL;
-            fixed.fill_checksum(options);
+        let at = link.write(EtherType::IPV6.0, data);
+        let mut ip = Ipv6Header::new(target, destination, IpProtocol::ICMPV6, NdMessage::LEN);
+        ip.hop_limit = nd::HOP_LIMIT;
+        let written = data.get_mut(at..).and_then(|d| put(d, &ip)).is_some()
+            && data
+                .get_mut(head..)
+                .and_then(|d| put(d, &message))
+                .is_some();
+        if !written {
+            return Verdict::Drop(DropReason::BadIcmp);
         }
         Verdict::Reply(ingress)
     }
+}
+
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// The message and the header it came in; `None` if RFC 4861, section 7.1 has it ignored.
+fn read_nd(frame: &[u8], parsed: &Parsed) -> Option<(Ipv6Header, Nd)> {
+    let header = *view::<Ipv6Header>(frame.get(usize::from(parsed.l3)..)?)?;
+    let bytes = frame.get(usize::from(parsed.l4)..usize::from(parsed.end))?;
+    let message = Icmpv6::parse(bytes, header.source(), header.destination()).ok()?;
+    Some((header, Nd::parse(&header, &message).ok()?))
+}
+
+/// What the sender said of itself.
+fn sighting(header: &Ipv6Header, nd: Nd) -> Option<Sighting> {
+    let (address, mac, replaces) = match nd {
+        Nd::Solicitation { source_mac, .. } => (header.source(), source_mac?, true),
+        Nd::Advertisement {
+            target,
+            target_mac,
+            flags,
+        } => (target, target_mac?, flags.override_cached),
+    };
+    Some(Sighting {
+        address: address.into(),
+        mac,
+        replaces,
+    })
+}
+
+/// The link header of an answer: back to whoever sent the frame, from us, tagged as all frames of the port.
+pub(super) fn answer_link(
+    snapshot: &Snapshot,
+    frame: &[u8],
+    ingress: PortIndex,
+) -> Result<LinkHeader, DropReason> {
+    let port = snapshot.ports.get(usize::from(ingress.0));
+    let port = port.ok_or(DropReason::NotOurs)?;
+    let ethernet = view::<EthernetHeader>(frame).ok_or(DropReason::BadEthernet)?;
+    Ok(LinkHeader {
+        destination: ethernet.source.octets(),
+        source: port.mac,
+        vlan: port.vlan,
+    })
 }
 
 /// Turns the link header around: back to whoever sent the frame, from us.

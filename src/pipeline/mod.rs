@@ -7,11 +7,16 @@
 //! between, the front is run again, so no index outlives the snapshot it came from.
 
 pub mod classify;
+mod echo;
+mod fragment;
 pub mod frame;
 mod icmp;
 mod local;
+mod quoted;
 pub mod rewrite;
+pub mod shared;
 mod steer;
+mod too_big;
 pub mod verdict;
 
 use std::net::IpAddr;
@@ -21,14 +26,15 @@ use crate::table::conn::ConnOwner;
 use crate::table::counters::Counters;
 use crate::table::hash::{BURST, FlowBurst, FlowHash, flow_hash_v4_burst};
 use crate::table::limiter::TokenBucket;
-use crate::table::news::{News, Sighting};
+use crate::table::news::Sighting;
 use crate::table::service::Address;
-use crate::table::snapshot::{PortIndex, Snapshot};
-use crate::table::{HashKey, Nanos};
+use crate::table::snapshot::{Backend, PortIndex, Snapshot};
+use crate::table::{BackendId, HashKey, Nanos};
 use crate::wire::IpProtocol;
 
 use classify::{Kind, Parsed, classify};
 use frame::Frame;
+use shared::Shared;
 use verdict::{DropReason, Verdict};
 
 /// What is known of a burst between its two stages.
@@ -61,7 +67,7 @@ impl Default for Stage {
 pub struct Pipeline {
     conns: ConnOwner,
     counters: Arc<Counters>,
-    news: News,
+    shared: Shared,
     icmp_limit: TokenBucket,
     lanes: FlowBurst,
     hash_key: HashKey,
@@ -71,11 +77,16 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A path over an empty connection table.
-    pub fn new(conns: ConnOwner, counters: Arc<Counters>, news: News, hash_key: HashKey) -> Self {
+    pub fn new(
+        conns: ConnOwner,
+        counters: Arc<Counters>,
+        shared: Shared,
+        hash_key: HashKey,
+    ) -> Self {
         Pipeline {
             conns,
             counters,
-            news,
+            shared,
             icmp_limit: TokenBucket::per_second(0),
             lanes: FlowBurst::new(),
             hash_key,
@@ -149,13 +160,7 @@ impl Pipeline {
         self.adopt(snapshot);
         self.advance(now);
         let mut parsed = classify(snapshot, ingress, frame.data());
-        if let Some(hash) = parsed
-            .blocks()
-            .map(|blocks| blocks.hash(&snapshot.hash_key))
-            .or_else(|| parsed.hash_v6(snapshot))
-        {
-            parsed.hash = hash;
-        }
+        parsed.hash = flow_hash(snapshot, &parsed);
         let verdict = self.process(snapshot, frame, &parsed, ingress);
         self.count(verdict);
         verdict
@@ -165,7 +170,7 @@ impl Pipeline {
     ///
     /// 1. A frame that is broken or not IP is done with at once.
     /// 2. ICMP for a VIP or for the rail concerns the path itself, not a connection.
-    /// 3. A fragment without its transport header cannot be steered by itself.
+    /// 3. A fragment follows the first one of its datagram.
     /// 4. The destination names a service, or the packet is for the rail, its host, or nobody.
     /// 5. Connection table or Maglev slot choose the backend.
     /// 6. The packet is wrapped for that backend and its next hop.
@@ -186,8 +191,8 @@ impl Pipeline {
         if matches!(parsed.protocol, IpProtocol::ICMP | IpProtocol::ICMPV6) {
             return self.icmp(snapshot, frame, parsed, ingress);
         }
-        if parsed.fragment.is_some_and(|f| !f.is_first()) {
-            return later_fragment(snapshot, parsed, ingress);
+        if let Some(fragment) = parsed.fragment {
+            return self.fragment(snapshot, frame, parsed, fragment, ingress);
         }
         let Some(index) =
             snapshot
@@ -199,12 +204,31 @@ impl Pipeline {
         let Some((id, backend)) = self.steer(snapshot, index, parsed) else {
             return Verdict::Drop(DropReason::NoBackend);
         };
+        self.deliver(snapshot, frame, parsed, ingress, (id, backend))
+    }
+
+    /// Sends the packet on its way to a backend and counts it there; if it does not fit, its sender is
+    /// told.
+    #[inline]
+    fn deliver<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frame: &mut F,
+        parsed: &Parsed,
+        ingress: PortIndex,
+        (id, backend): (BackendId, &Backend),
+    ) -> Verdict {
         let len = frame.data().len();
-        let verdict = rewrite::forward(snapshot, frame, parsed, ingress, backend);
-        if let Verdict::Forward(_) = verdict {
-            self.counters.forward(id, len);
+        match rewrite::forward(snapshot, frame, parsed, ingress, backend) {
+            forwarded @ Verdict::Forward(_) => {
+                self.counters.forward(id, len);
+                forwarded
+            }
+            Verdict::Drop(DropReason::TooBig) => {
+                self.too_big(snapshot, frame, parsed, ingress, backend)
+            }
+            other => other,
         }
-        verdict
     }
 
     /// Takes over what a new snapshot says about this worker's own state.
@@ -232,7 +256,7 @@ impl Pipeline {
     #[inline]
     fn count(&self, verdict: Verdict) {
         match verdict {
-            Verdict::Forward(_) | Verdict::Hold(_) => {}
+            Verdict::Forward(_) | Verdict::Hold(_) | Verdict::Await => {}
             Verdict::Reply(_) => self.counters.replies.add(1),
             Verdict::Host(_) => self.counters.to_host.add(1),
             Verdict::Drop(reason) => self.counters.count_drop(reason),
@@ -248,17 +272,15 @@ impl Pipeline {
 
     fn report(&self, sighting: Sighting) {
         // A full queue loses news on purpose: see `News`.
-        let _ = self.news.push(sighting);
+        let _ = self.shared.news.push(sighting);
     }
 }
 
-/// A fragment that does not show which service of its destination it is for.
-#[cold]
-fn later_fragment(snapshot: &Snapshot, parsed: &Parsed, ingress: PortIndex) -> Verdict {
-    if snapshot.map.is_vip(parsed.destination) {
-        return Verdict::Drop(DropReason::Fragment);
-    }
-    no_service(snapshot, parsed, ingress)
+/// The hash of one packet's 5-tuple, outside of a burst.
+fn flow_hash(snapshot: &Snapshot, parsed: &Parsed) -> FlowHash {
+    let v4 = parsed.blocks().map(|b| b.hash(&snapshot.hash_key));
+    v4.or_else(|| parsed.hash_v6(snapshot))
+        .unwrap_or(FlowHash(0))
 }
 
 /// A packet no service matches: for the rail's own addresses or everybody, else refused.

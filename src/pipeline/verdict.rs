@@ -12,6 +12,8 @@ pub enum Verdict {
     Reply(PortIndex),
     /// Keep it, unchanged, until the next hop's link address is known, and decide again then.
     Hold(HopIndex),
+    /// Keep it, unchanged, until the first fragment of its datagram has come.
+    Await,
     /// Pass it to the host behind this port.
     Host(PortIndex),
     /// Free it and count the reason.

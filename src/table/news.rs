@@ -14,6 +14,9 @@ pub struct Sighting {
     pub address: IpAddr,
     /// Link address.
     pub mac: MacAddr,
+    /// It counts even against another link address that is known (RFC 4861's override flag; always in
+    /// ARP).
+    pub replaces: bool,
 }
 
 /// Sightings on their way from the workers to the control core. When it is full, news is lost: the

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     BackendId, FlowHash, HashKey,
@@ -149,6 +150,17 @@ pub struct Rates {
     pub icmp_per_second: u32,
 }
 
+/// Bounds on the fragments one worker holds until the first of their datagram comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EarlyLimits {
+    /// Fragments.
+    pub count: usize,
+    /// Bytes of their frames.
+    pub bytes: usize,
+    /// How long each waits.
+    pub time: Duration,
+}
+
 /// All tables at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -176,6 +188,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// Rate limits.
     pub rates: Rates,
+    /// Bounds on waiting fragments.
+    pub early: EarlyLimits,
 }
 
 impl Snapshot {

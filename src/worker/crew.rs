@@ -11,14 +11,14 @@ use dpdk::thread::ThreadError;
 use dpdk::{Eal, Mempool};
 
 use crate::pipeline::Pipeline;
+use crate::pipeline::shared::Shared;
 use crate::table::HashKey;
 use crate::table::conn::{ConnError, ConnOwner, ConnSettings, ConnTable};
 use crate::table::counters::Counters;
-use crate::table::news::News;
 use crate::table::publish::Reader;
 use crate::table::snapshot::Snapshot;
 
-use super::{Clock, Hold, Idle, Inbox, Input, Output, TscClock, Worker};
+use super::{Clock, EarlyFragments, Hold, Idle, Inbox, Input, Output, TscClock, Worker};
 
 /// Frames the control core may have waiting for one worker.
 const INBOX_FRAMES: usize = 64;
@@ -34,8 +34,10 @@ pub struct CrewSetup {
     pub idle: bool,
     /// The pool's key at start.
     pub hash_key: HashKey,
-    /// Where workers report what they learn.
-    pub news: News,
+    /// Most fragments a worker holds.
+    pub early: usize,
+    /// What the workers share.
+    pub shared: Shared,
 }
 
 /// What the control core keeps of a worker.
@@ -131,11 +133,12 @@ pub fn start(
             let mut worker = Worker {
                 inputs,
                 outputs,
-                pipeline: Pipeline::new(conns, Arc::clone(&counters), setup.news, setup.hash_key),
+                pipeline: Pipeline::new(conns, Arc::clone(&counters), setup.shared, setup.hash_key),
                 reader,
                 inbox: Arc::clone(&handle.inbox),
                 pool,
                 hold: Hold::new(),
+                early: EarlyFragments::with_capacity(setup.early),
                 idle: Idle::new(setup.idle),
                 clock: Clock::Tsc(clock),
                 counters,
@@ -155,6 +158,9 @@ pub fn start(
         let handle = started.recv().map_err(|_| CrewError::Lost(core))??;
         crew.handles.push(handle);
     }
+    let tables = crew.handles.iter().map(|h| Arc::clone(&h.conns)).collect();
+    // Set once per rail: a second crew over the same state would be a bug, and keeps the first's.
+    let _ = setup.shared.tables.set(tables);
     Ok(crew)
 }
 

@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod crew;
+mod early;
 mod hold;
 mod idle;
 mod port;
@@ -19,10 +20,11 @@ use crate::table::Nanos;
 use crate::table::counters::Counters;
 use crate::table::hash::BURST;
 use crate::table::publish::Reader;
-use crate::table::snapshot::{PortIndex, Snapshot};
+use crate::table::snapshot::{EarlyLimits, HopIndex, PortIndex, Snapshot};
 
 pub use clock::{Clock, TscClock};
-pub use hold::Hold;
+pub use early::EarlyFragments;
+pub use hold::{Held, Hold};
 pub use idle::Idle;
 pub use port::{Input, Output};
 
@@ -70,6 +72,8 @@ pub struct Worker {
     pub pool: Mempool,
     /// Frames waiting for a next hop.
     pub hold: Hold<Mbuf>,
+    /// Fragments waiting for the first of their datagram.
+    pub early: EarlyFragments<Mbuf>,
     /// What to do when nothing comes.
     pub idle: Idle,
     /// The time.
@@ -121,6 +125,8 @@ impl Worker {
                 let mut dispatch = Dispatch {
                     outputs: &mut self.outputs,
                     hold: &mut self.hold,
+                    early: &mut self.early,
+                    limits: &snapshot.early,
                     counters: &self.counters,
                 };
                 for (mbuf, verdict) in burst.drain().zip(verdicts) {
@@ -128,7 +134,7 @@ impl Worker {
                 }
             }
         }
-        if !self.inbox.is_empty() || !self.hold.is_empty() {
+        if !self.inbox.is_empty() || !self.hold.is_empty() || !self.early.is_empty() {
             self.attend();
         }
         for output in &mut self.outputs {
@@ -148,8 +154,15 @@ impl Worker {
         while !self.is_settled() {
             self.round();
         }
+        // Once more for every fragment: its first one may have come last.
+        for _ in 0..self.early.rounds_to_try_all() {
+            self.round();
+        }
         while self.hold.pop().is_some() {
             self.counters.count_drop(DropReason::Neighbor);
+        }
+        while self.early.pop().is_some() {
+            self.counters.count_drop(DropReason::Fragment);
         }
         self.counters.set_held(0);
         drop(queues);
@@ -166,29 +179,37 @@ impl Worker {
             self.counters.count_drop(DropReason::Neighbor);
         }
         let snapshot = self.reader.current();
-        if self.hold.worth_retrying(snapshot.generation) {
-            for _ in 0..self.hold.len() {
-                let Some(mut held) = self.hold.pop() else {
+        let mut dispatch = Dispatch {
+            outputs: &mut self.outputs,
+            hold: &mut self.hold,
+            early: &mut self.early,
+            limits: &snapshot.early,
+            counters: &self.counters,
+        };
+        if dispatch.hold.worth_retrying(snapshot.generation) {
+            for _ in 0..dispatch.hold.len() {
+                let Some(mut held) = dispatch.hold.pop() else {
                     break;
                 };
-                let verdict = self
-                    .pipeline
-                    .once(snapshot, held.ingress, &mut held.frame, now);
-                if let Verdict::Hold(hop) = verdict {
-                    if self.hold.push_again(held, hop).is_err() {
-                        self.counters.count_drop(DropReason::Neighbor);
-                    }
-                    continue;
+                let (frame, ingress) = (&mut held.frame, held.ingress);
+                match self.pipeline.once(snapshot, ingress, frame, now) {
+                    Verdict::Hold(hop) => dispatch.hold_on(held, hop),
+                    verdict => dispatch.deliver(held.frame, verdict, ingress, now),
                 }
-                let mut dispatch = Dispatch {
-                    outputs: &mut self.outputs,
-                    hold: &mut self.hold,
-                    counters: &self.counters,
-                };
-                dispatch.deliver(held.frame, verdict, held.ingress, now);
             }
         }
-        self.counters.set_held(self.hold.len());
+        for _ in 0..dispatch.early.due() {
+            let Some(mut early) = dispatch.early.pop() else {
+                break;
+            };
+            let (frame, ingress) = (&mut early.frame, early.ingress);
+            match self.pipeline.once(snapshot, ingress, frame, now) {
+                Verdict::Await if early.until > now => dispatch.early.put_back(early),
+                Verdict::Await => dispatch.counters.count_drop(DropReason::Fragment),
+                verdict => dispatch.deliver(early.frame, verdict, ingress, now),
+            }
+        }
+        dispatch.count_held();
     }
 
     fn generate(&mut self, frame: &Outgoing) {
@@ -220,6 +241,8 @@ impl Worker {
 struct Dispatch<'a> {
     outputs: &'a mut [Output],
     hold: &'a mut Hold<Mbuf>,
+    early: &'a mut EarlyFragments<Mbuf>,
+    limits: &'a EarlyLimits,
     counters: &'a Counters,
 }
 
@@ -237,12 +260,36 @@ impl Dispatch<'_> {
                     self.counters.count_drop(DropReason::Neighbor);
                 } else {
                     self.counters.held_total.add(1);
-                    self.counters.set_held(self.hold.len());
+                    self.count_held();
+                }
+            }
+            Verdict::Await => {
+                let len = mbuf.len();
+                if self
+                    .early
+                    .push(mbuf, len, ingress, now, self.limits)
+                    .is_err()
+                {
+                    self.counters.count_drop(DropReason::Fragment);
+                } else {
+                    self.counters.held_total.add(1);
+                    self.count_held();
                 }
             }
             // Counted by the pipeline; the buffer goes back to its pool.
             Verdict::Host(_) | Verdict::Drop(_) => drop(mbuf),
         }
+    }
+
+    /// Keeps a frame that was held already; its time does not start again.
+    fn hold_on(&mut self, held: Held<Mbuf>, hop: HopIndex) {
+        if self.hold.push_again(held, hop).is_err() {
+            self.counters.count_drop(DropReason::Neighbor);
+        }
+    }
+
+    fn count_held(&self) {
+        self.counters.set_held(self.hold.len() + self.early.len());
     }
 }
 

@@ -1,0 +1,32 @@
+//! What the workers of a rail share beside the snapshot.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::table::conn::ConnTable;
+use crate::table::fragment::FragmentTable;
+use crate::table::news::News;
+
+/// Shared by all workers; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Where the first fragments of datagrams went.
+    pub fragments: Arc<FragmentTable>,
+    /// The connection tables of all workers, known once all have started. Read on rare paths: a
+    /// fragment or an ICMP error may reach another worker than the connection it belongs to.
+    pub tables: Arc<OnceLock<Box<[Arc<ConnTable>]>>>,
+    /// What workers tell the control core.
+    pub news: News,
+}
+
+impl Shared {
+    /// With room for so many fragmented datagrams at a time, each remembered for so long.
+    pub fn new(datagrams: usize, lifetime: Duration, news: News) -> io::Result<Self> {
+        Ok(Shared {
+            fragments: Arc::new(FragmentTable::new(datagrams, lifetime)?),
+            tables: Arc::new(OnceLock::new()),
+            news,
+        })
+    }
+}
