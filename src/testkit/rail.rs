@@ -9,6 +9,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::control::compile::{LinkAddresses, TableCache, compile};
 use crate::control::ids::{BackendIds, BackendName};
+use crate::pipeline::shared::Shared;
 use crate::pipeline::verdict::Verdict;
 use crate::pipeline::{Pipeline, Stage};
 use crate::pool::{Config, Environment, parse};
@@ -89,6 +90,10 @@ impl Rail {
         .expect("memory for a small table");
         let counters = Arc::new(Counters::new(COUNTED_IDS));
         let news: News = Arc::new(ArrayQueue::new(BURST));
+        let limits = &config.limits;
+        let fragments = limits.fragments as usize;
+        let shared = Shared::new(fragments, limits.fragment_time, Arc::clone(&news))
+            .expect("memory for a small table");
         Rail {
             names: names(&ids),
             ids,
@@ -96,12 +101,7 @@ impl Rail {
             hops,
             snapshot,
             conns: Arc::clone(conns.table()),
-            pipeline: Pipeline::new(
-                conns,
-                Arc::clone(&counters),
-                Arc::clone(&news),
-                config.pool.hash_key,
-            ),
+            pipeline: Pipeline::new(conns, Arc::clone(&counters), shared, config.pool.hash_key),
             config,
             counters,
             news,

@@ -3,10 +3,12 @@
 mod connections;
 mod dsr;
 mod encap;
+mod fragments;
 mod hold;
 mod icmp;
 mod local;
 mod malformed;
+mod path_errors;
 mod ports;
 mod properties;
 mod services;

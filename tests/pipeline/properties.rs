@@ -276,7 +276,7 @@ impl Books {
                     check_sent(frame);
                 }
                 Verdict::Reply(_) => check_sent(frame),
-                Verdict::Hold(_) => {
+                Verdict::Hold(_) | Verdict::Await => {
                     self.held += 1;
                     assert_eq!(frame.data(), input);
                 }

@@ -75,19 +75,7 @@ fn what_is_not_ip_is_the_hosts() {
 }
 
 #[test]
-fn fragments_go_only_where_one_can_know() {
-    let whole = ether().ipv4(CLIENT, VIP).udp(4242, 53).payload_len(64);
-    let fragments = whole.fragments(7, 32);
-    assert_eq!(fragments.len(), 3);
-    let mut rail = Rail::new(&one_port(&dns()));
-    let (first, _) = rail.receive(fragments[0].as_slice());
-    assert_eq!(first, FORWARD);
-    assert_moved!(rail, "dns/dns-1" => 1, "misses" => 1, "inserts" => 1);
-    for later in &fragments[1..] {
-        let (verdict, _) = rail.receive(later.as_slice());
-        assert_eq!(verdict, Verdict::Drop(Fragment));
-        assert_moved!(rail, "fragment" => 1);
-    }
+fn fragments_for_nobodys_vip() {
     // To the rail itself they are the host's, to nobody they are not ours.
     let to = |destination| {
         let whole = ether()
