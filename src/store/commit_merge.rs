@@ -14,10 +14,11 @@ use super::conflict::{Conflict, Validator};
 use super::directory::Source;
 use super::error::StoreError;
 use super::history::merge_bases;
+use super::merge::Authors;
 use super::object::ObjectId;
 use super::path::BranchName;
 use super::tree::Tree;
-use super::tree_merge::{MergedTree, merge_trees};
+use super::tree_merge::{MergedTree, merge_trees, merge_trees_by};
 use super::types::Registry;
 
 /// Most common ancestors that are folded: more come from no sane history, and cost a merge each.
@@ -66,8 +67,19 @@ impl MergeContext<'_> {
         theirs: &ObjectId,
     ) -> Result<Merged<ObjectId>, StoreError> {
         let (our, their) = (self.source.commit(ours)?, self.source.commit(theirs)?);
-        let MergedTree { tree, conflicts } =
-            merge_trees(self.source, self.registry, base, &our.tree, &their.tree)?;
+        let authors = Authors {
+            ours: Some(our.author.name()),
+            theirs: Some(their.author.name()),
+        };
+        let (our_tree, their_tree) = (&our.tree, &their.tree);
+        let MergedTree { tree, conflicts } = merge_trees_by(
+            self.source,
+            self.registry,
+            authors,
+            base,
+            our_tree,
+            their_tree,
+        )?;
         let conflict = |paths, violation| {
             Ok(Err(Box::new(Conflict {
                 ours: *ours,

@@ -7,7 +7,7 @@
 //! 1. Sides that are equal yield that side; a side that equals the base yields the other side. So a type's own
 //!    rule is asked only where both sides differ from the base and from each other.
 //! 2. A type's rule must be *symmetric*: `merge(base, a, b)` and `merge(base, b, a)` yield equal
-//!    content, and conflict alike with the same reason.
+//!    content, and conflict alike with the same reason; the [authors](Authors) change places with the sides.
 //! 3. A rule must be *deterministic*: its answer depends on its arguments alone, never on a clock, a node or a map's order. Two
 //!    nodes that merge the same two commits must write the same objects.
 //!
@@ -110,6 +110,24 @@ impl From<StoreError> for MergeError {
     }
 }
 
+/// The names of the nodes that made the sides, where they are known. For a rule that has to put something of one side before
+/// something of the other: by name, never by which side is called ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Authors<'a> {
+    pub ours: Option<&'a str>,
+    pub theirs: Option<&'a str>,
+}
+
+impl Authors<'_> {
+    /// The same for sides that have changed places.
+    pub const fn turned(self) -> Self {
+        Self {
+            ours: self.theirs,
+            theirs: self.ours,
+        }
+    }
+}
+
 /// A type's merge rule over stored values. Object-safe: this is what a tag is resolved to.
 pub trait Merge: Send + Sync {
     /// Merges two contents that both differ from the base and from each other. `base` is `None` if the value was
@@ -121,6 +139,18 @@ pub trait Merge: Send + Sync {
         ours: &Content,
         theirs: &Content,
     ) -> Result<Content, MergeError>;
+
+    /// The same, knowing who made the sides; most rules have no use for that.
+    fn merge_by(
+        &self,
+        objects: &dyn Objects,
+        _authors: Authors<'_>,
+        base: Option<&Content>,
+        ours: &Content,
+        theirs: &Content,
+    ) -> Result<Content, MergeError> {
+        self.merge(objects, base, ours, theirs)
+    }
 }
 
 /// The merge of two values of one type, for all types: see the module's first guarantee.
@@ -131,13 +161,25 @@ pub fn merge_content(
     ours: &Content,
     theirs: &Content,
 ) -> Result<Content, MergeError> {
+    merge_content_by(rule, objects, Authors::default(), base, ours, theirs)
+}
+
+/// The same, knowing who made the sides.
+pub fn merge_content_by(
+    rule: &dyn Merge,
+    objects: &dyn Objects,
+    authors: Authors<'_>,
+    base: Option<&Content>,
+    ours: &Content,
+    theirs: &Content,
+) -> Result<Content, MergeError> {
     if ours == theirs || base == Some(theirs) {
         return Ok(ours.clone());
     }
     if base == Some(ours) {
         return Ok(theirs.clone());
     }
-    rule.merge(objects, base, ours, theirs)
+    rule.merge_by(objects, authors, base, ours, theirs)
 }
 
 /// A Rust type that can stand at a path and merges by its own rule.

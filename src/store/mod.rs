@@ -23,6 +23,7 @@ pub mod path;
 pub mod queue;
 pub mod reachable;
 pub mod reader;
+pub mod rope;
 pub mod transaction;
 pub mod tree;
 pub mod tree_merge;

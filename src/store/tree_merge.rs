@@ -5,8 +5,8 @@
 //! - A side that equals the base yields the other side, as the very same tree object.
 //! - Changes of different paths never conflict: removing a directory's values on one side and adding another one
 //!   on the other leaves the added one.
-//! - The result depends on the three trees alone, and is the same for either order of the sides;
-//!   so are the conflicts, with the sides exchanged.
+//! - The result depends on the three trees, and on who made the sides where that is given, alone; it is the same for
+//!   either order of the sides; so are the conflicts, with the sides exchanged.
 //! - Subtrees that are equal on two of the three sides are not read: the cost goes with the change,
 //!   not with the tree.
 
@@ -14,7 +14,7 @@ use super::conflict::PathConflict;
 use super::directory::{Directory, Slot, Source, ValueId};
 use super::entries::Mode;
 use super::error::StoreError;
-use super::merge::{Content, MergeError, merge_content};
+use super::merge::{Authors, Content, MergeError, merge_content_by};
 use super::object::{EMPTY_TREE, ObjectId};
 use super::path::{MAX_DEPTH, Path};
 use super::types::Registry;
@@ -36,9 +36,22 @@ pub fn merge_trees(
     ours: &ObjectId,
     theirs: &ObjectId,
 ) -> Result<MergedTree, StoreError> {
+    merge_trees_by(source, registry, Authors::default(), base, ours, theirs)
+}
+
+/// The same, knowing who made the sides: types whose merge puts one side's things before the other's go by that.
+pub fn merge_trees_by(
+    source: &dyn Source,
+    registry: &Registry,
+    authors: Authors<'_>,
+    base: Option<&ObjectId>,
+    ours: &ObjectId,
+    theirs: &ObjectId,
+) -> Result<MergedTree, StoreError> {
     let mut merger = Merger {
         source,
         registry,
+        authors,
         conflicts: Vec::new(),
     };
     let base = base.copied();
@@ -55,6 +68,7 @@ pub fn merge_trees(
 struct Merger<'a> {
     source: &'a dyn Source,
     registry: &'a Registry,
+    authors: Authors<'a>,
     conflicts: Vec<PathConflict>,
 }
 
@@ -154,8 +168,11 @@ impl Merger<'_> {
             return Err(clash("the sides gave it different types"));
         }
         let base_mode = base.as_ref().map(|value| value.mode);
+        // A value may be a file while it is small and a directory when it has grown; the content decides then.
+        let has_grown = [ours.mode, theirs.mode].contains(&Mode::Directory);
         let mode = unchanged([&base_mode, &Some(ours.mode), &Some(theirs.mode)])
             .and_then(|mode| *mode)
+            .or(has_grown.then_some(Mode::Directory))
             .ok_or_else(|| clash("the sides made it different kinds of file"))?;
         if ours.id == theirs.id {
             return Ok(Some(ValueId {
@@ -181,9 +198,10 @@ impl Merger<'_> {
             .filter(|base| base.tag == ours.tag)
             .map(load)
             .transpose()?;
-        let content = merge_content(
+        let content = merge_content_by(
             &*rule,
             &self.source,
+            self.authors,
             base.as_ref(),
             &load(ours)?,
             &load(theirs)?,

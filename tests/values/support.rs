@@ -56,3 +56,17 @@ pub fn at(millis: u64) -> Millis {
 pub fn stamp(millis: u64, index: usize, sequence: u32) -> Stamp {
     Stamp::new(at(millis), node(index), sequence).unwrap()
 }
+
+/// Lines of letters without a pattern, so that where an edit was made can be told from its result.
+pub fn lines(seed: u64, count: usize) -> Vec<String> {
+    let mut state = seed | 1;
+    let mut letter = || {
+        // Xorshift: any fixed sequence without pattern will do.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b"abcdefghijklmnopqrstuvwxyz    "[(state >> 32) as usize % 30] as char
+    };
+    let mut line = || (0..30).map(|_| letter()).chain(['\u{e9}', '\n']).collect();
+    (0..count).map(|_| line()).collect()
+}

@@ -12,7 +12,7 @@
 //! | `expiring` | [`Expiring`] | the later expiry, then the larger value |
 //! | `expiring-map` | `BTreeMap<String, Expiring>` in [`ExpiringMap`] | per key as `expiring`; a change outlives a removal |
 //! | `queue` | [`Queue`](super::queue::Queue) | popped is popped, pushed is pushed, order by stamp |
-//! | `rope` | `Rope` | edits of different places both apply |
+//! | `rope` | [`Rope`](super::rope::Rope) | edits of different places both apply |
 //!
 //! # Guarantees
 //!
@@ -55,6 +55,7 @@ pub fn register_all(registry: &mut Registry) {
     register_typed::<Expiring>(registry);
     register_typed::<ExpiringMap>(registry);
     register_typed::<super::queue::Queue>(registry);
+    registry.register(super::rope::NAME, || super::rope::RopeRule);
     registry.register_with(
         map::NAME,
         Box::new(|arguments| match arguments {
