@@ -5,6 +5,7 @@
 //! wrong to standard error.
 
 pub mod apply;
+pub mod bench;
 pub mod check;
 pub mod diagnostics;
 pub mod lab;
@@ -48,6 +49,8 @@ pub struct Cli {
 pub enum Command {
     /// Give a running rail another configuration
     Apply(apply::Args),
+    /// Measure what the packet path costs on this machine; needs no NIC
+    Bench(bench::Args),
     /// Check a configuration file
     Check(check::Args),
     /// Rails, a router, clients and backends in network namespaces on this machine
@@ -69,6 +72,7 @@ pub enum Command {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Apply(args) => apply::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Replay(args) => replay::run(&args),

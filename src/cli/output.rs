@@ -1,6 +1,6 @@
 //! Standard output and standard error, for readers that may leave early.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Table, presets};
 
@@ -13,6 +13,15 @@ pub fn result(text: &str) {
 /// Writes a message to standard error.
 pub fn message(text: &str) {
     line(&mut io::stderr().lock(), text);
+}
+
+/// Writes what is being done to standard error, if a person looks on; the next call overwrites it.
+pub fn progress(text: &str) {
+    let mut stderr = io::stderr().lock();
+    if stderr.is_terminal() {
+        // As in `line`.
+        let _ = write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush());
+    }
 }
 
 /// An empty table as all verbs print them: columns two spaces apart, no lines.

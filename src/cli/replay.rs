@@ -118,7 +118,11 @@ fn replay(input: &Path, output: &Path, mut config: Config) -> Result<Arc<Counter
     let mut worker = worker(&config, &mut ports)?;
     let mut empty = 0;
     while empty < EMPTY_ROUNDS {
-        empty = if worker.round() == 0 { empty + 1 } else { 0 };
+        empty = if worker.round(&mut ()) == 0 {
+            empty + 1
+        } else {
+            0
+        };
     }
     let counters = Arc::clone(&worker.counters);
     worker.settle();

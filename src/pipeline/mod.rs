@@ -22,7 +22,7 @@ pub mod verdict;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::table::conn::ConnOwner;
+use crate::table::conn::{ConnOwner, ConnStats};
 use crate::table::counters::Counters;
 use crate::table::hash::{BURST, FlowBurst, FlowHash, flow_hash_v4_burst};
 use crate::table::limiter::TokenBucket;
@@ -98,6 +98,11 @@ impl Pipeline {
     /// What this worker has counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What happened in this worker's connection table.
+    pub fn conn_stats(&self) -> &ConnStats {
+        self.conns.stats()
     }
 
     /// The time of the last [`Pipeline::advance`].

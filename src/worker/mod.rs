@@ -1,10 +1,12 @@
 //! The run-to-completion loop: one pinned worker per core, one queue pair of every port each.
 
+pub mod bench;
 mod clock;
 pub mod crew;
 mod early;
 mod hold;
 mod idle;
+mod observe;
 mod port;
 pub mod ports;
 
@@ -26,7 +28,8 @@ pub use clock::{Clock, TscClock};
 pub use early::EarlyFragments;
 pub use hold::{Held, Hold};
 pub use idle::Idle;
-pub use port::{Input, Output};
+pub use observe::{Observer, Step};
+pub use port::{Input, Output, Source};
 
 /// Longest frame the control core has a worker send: ND with options is far below.
 pub const OUTGOING_MAX: usize = 126;
@@ -87,28 +90,36 @@ impl Worker {
     pub fn run(&mut self, stop: &AtomicBool) {
         let mut last = dpdk::thread::tsc();
         while !stop.load(Ordering::Relaxed) {
-            let received = self.round();
-            let now = dpdk::thread::tsc();
-            self.account(received, now.wrapping_sub(last));
-            last = now;
-            if let Some(sleep) = self.idle.after(received) {
-                self.reader.park();
-                std::thread::sleep(sleep);
-            }
+            last = self.turn(last, &mut ());
         }
         self.settle();
+    }
+
+    /// One round with all that belongs to it: its time is counted from `last`, a reading of the
+    /// time-stamp counter, and when nothing has come for long it sleeps. Returns the next `last`.
+    #[inline]
+    pub fn turn(&mut self, last: u64, observer: &mut impl Observer) -> u64 {
+        let received = self.round(observer);
+        let now = dpdk::thread::tsc();
+        self.account(received, now.wrapping_sub(last));
+        if let Some(sleep) = self.idle.after(received) {
+            self.reader.park();
+            std::thread::sleep(sleep);
+        }
+        now
     }
 
     /// One round over all ports: receive a burst and run its front stage, finish the burst before it,
     /// send. Returns the number of packets received.
     #[inline]
-    pub fn round(&mut self) -> usize {
+    pub fn round(&mut self, observer: &mut impl Observer) -> usize {
         let snapshot = self.reader.current();
         let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
         let mut received = 0;
         for (index, input) in self.inputs.iter_mut().enumerate() {
             let ingress = PortIndex(index as u8);
             let newest = input.receive();
+            observer.done(Step::Receive);
             let now = self.clock.now(&newest.burst);
             self.pipeline.advance(now);
             if !newest.burst.is_empty() {
@@ -117,11 +128,13 @@ impl Worker {
                 self.pipeline
                     .front(snapshot, ingress, &newest.burst, &mut newest.stage);
             }
+            observer.done(Step::Front);
             let before = input.previous();
             if !before.burst.is_empty() {
                 let (burst, stage) = (&mut before.burst, &mut before.stage);
                 self.pipeline
                     .finish(snapshot, burst, stage, now, &mut verdicts);
+                observer.done(Step::Finish);
                 let mut dispatch = Dispatch {
                     outputs: &mut self.outputs,
                     hold: &mut self.hold,
@@ -140,6 +153,7 @@ impl Worker {
         for output in &mut self.outputs {
             output.flush(&self.counters);
         }
+        observer.done(Step::Send);
         received
     }
 
@@ -152,11 +166,11 @@ impl Worker {
     pub fn settle(&mut self) {
         let queues: Vec<_> = self.inputs.iter_mut().map(Input::close).collect();
         while !self.is_settled() {
-            self.round();
+            self.round(&mut ());
         }
         // Once more for every fragment: its first one may have come last.
         for _ in 0..self.early.rounds_to_try_all() {
-            self.round();
+            self.round(&mut ());
         }
         while self.hold.pop().is_some() {
             self.counters.count_drop(DropReason::Neighbor);

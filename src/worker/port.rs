@@ -33,6 +33,13 @@ impl Frame for Mbuf {
     }
 }
 
+/// Changes what a port receives before a worker sees it: how traffic is made up where no port brings
+/// any, to measure.
+pub trait Source: Send {
+    /// Fills the received frames, or exchanges them for others.
+    fn fill(&mut self, burst: &mut Burst);
+}
+
 /// A burst between its two stages.
 #[derive(Default)]
 pub struct InFlight {
@@ -46,6 +53,7 @@ pub struct InFlight {
 /// and the one before it, in turns.
 pub struct Input {
     rx: Option<RxQueue>,
+    source: Option<Box<dyn Source>>,
     flights: [InFlight; 2],
     turn: usize,
 }
@@ -56,6 +64,7 @@ impl Input {
     pub fn new(rx: Option<RxQueue>) -> Self {
         Input {
             rx,
+            source: None,
             flights: Default::default(),
             turn: 0,
         }
@@ -67,10 +76,18 @@ impl Input {
     pub fn receive(&mut self) -> &mut InFlight {
         self.turn ^= 1;
         let flight = &mut self.flights[self.turn];
-        if let Some(rx) = &mut self.rx {
-            rx.burst(&mut flight.burst);
-        }
+        poll(&mut self.rx, &mut self.source, &mut flight.burst);
         flight
+    }
+
+    /// Receives into an empty burst of the caller's; no worker gets to see it.
+    pub fn poll(&mut self, burst: &mut Burst) {
+        poll(&mut self.rx, &mut self.source, burst);
+    }
+
+    /// Receives through `source` from now on; returns what was there before.
+    pub fn set_source(&mut self, source: Option<Box<dyn Source>>) -> Option<Box<dyn Source>> {
+        std::mem::replace(&mut self.source, source)
     }
 
     /// Receives nothing more: for a worker that ends. Returns the queue.
@@ -87,6 +104,16 @@ impl Input {
     /// Nothing is between the stages.
     pub fn is_settled(&self) -> bool {
         self.flights.iter().all(|f| f.burst.is_empty())
+    }
+}
+
+#[inline]
+fn poll(rx: &mut Option<RxQueue>, source: &mut Option<Box<dyn Source>>, burst: &mut Burst) {
+    if let Some(rx) = rx {
+        rx.burst(burst);
+        if let Some(source) = source {
+            source.fill(burst);
+        }
     }
 }
 
@@ -113,6 +140,12 @@ impl Output {
             // After a flush there is room, so nothing is lost here.
             let _ = self.out.push(mbuf);
         }
+    }
+
+    /// Sends a burst and nothing else: no counter, no order kept with what is queued.
+    pub fn pass(&mut self, burst: &mut Burst) {
+        self.tx.send(burst);
+        burst.clear();
     }
 
     /// Sends what is queued. What the port does not take is dropped and counted.
