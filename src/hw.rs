@@ -1,4 +1,5 @@
-//! Prefetch and huge-page memory: the only file of `src/` that may hold `unsafe`.
+//! Prefetch, huge-page memory and a look at the CPU before `main`: the only file of `src/` that may hold
+//! `unsafe`.
 
 use std::fs;
 use std::io;
@@ -7,6 +8,9 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::libc;
+
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::{Cpu, FEATURES, OSXSAVE};
 
 /// Words in a cache line.
 pub const LINE_WORDS: usize = 8;
@@ -52,6 +56,79 @@ pub fn prefetch_write<T>(place: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
+}
+
+/// Has [`require_cpu`] run before `main`: with link-time optimisation the standard library's own start
+/// is compiled for the newer CPU too, and dies before the first statement of `main`.
+#[cfg(target_arch = "x86_64")]
+// SAFETY: the section holds pointers to functions that the C library calls before `main` (System V ABI,
+// section "Initialization and Termination Functions"), in the C convention, with arguments that may be
+// ignored. This one needs nothing that is not there yet: it calls the C library alone.
+#[unsafe(link_section = ".init_array")]
+#[used]
+static BEFORE_MAIN: extern "C" fn() = require_cpu;
+
+/// Ends the process with a line on standard error if the CPU, or the operating system's way to run it,
+/// lacks instructions this binary was built for. Built for the baseline of x86-64 it asks for nothing.
+#[cfg(target_arch = "x86_64")]
+extern "C" fn require_cpu() {
+    let cpu = this_cpu();
+    let mut refused = false;
+    for feature in &FEATURES {
+        if feature.is_missing(&cpu) {
+            let before = if refused {
+                " "
+            } else {
+                "error: this binary was built for CPUs with instructions that this one lacks: "
+            };
+            refused = true;
+            say(before);
+            say(feature.name);
+        }
+    }
+    if refused {
+        say("; to run it here, build it without \"-C target-cpu\" in RUSTFLAGS\n");
+        // SAFETY: ends the process; nothing of ours is running yet that would need an end.
+        unsafe { libc::_exit(1) };
+    }
+}
+
+/// Writes to standard error, without the standard library. Nothing can be said about a failure.
+#[cfg(target_arch = "x86_64")]
+fn say(text: &str) {
+    // SAFETY: the pointer and the length are those of `text`.
+    let _ = unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+}
+
+/// What this CPU says of itself.
+#[cfg(target_arch = "x86_64")]
+fn this_cpu() -> Cpu {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+    /// The leaf that tells the highest extended one.
+    const EXTENDED: u32 = 0x8000_0000;
+
+    #[target_feature(enable = "xsave")]
+    fn xcr0() -> u64 {
+        // SAFETY: register 0 exists wherever XGETBV does.
+        unsafe { _xgetbv(0) }
+    }
+
+    let mut cpu = Cpu {
+        leaf_1: __cpuid(1).ecx,
+        ..Cpu::default()
+    };
+    if __cpuid(0).eax >= 7 {
+        cpu.leaf_7 = __cpuid_count(7, 0).ebx;
+    }
+    if __cpuid(EXTENDED).eax > EXTENDED {
+        cpu.extended = __cpuid(EXTENDED + 1).ecx;
+    }
+    if cpu.leaf_1 & OSXSAVE != 0 {
+        // SAFETY: OSXSAVE says that the CPU has XSAVE, of which XGETBV is a part.
+        cpu.saved = unsafe { xcr0() };
+    }
+    cpu
 }
 
 /// One cache line of atomic words.
@@ -244,6 +321,22 @@ mod tests {
         let lines = Lines::zeroed(4 * HUGE_PAGE / 64).unwrap();
         let bytes = lines.huge_bytes().unwrap();
         assert!(bytes.is_multiple_of(HUGE_PAGE) && bytes <= 4 * HUGE_PAGE);
+    }
+
+    /// What the standard library finds out by itself agrees, on whatever CPU this runs.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn this_cpu_is_read_as_the_standard_library_reads_it() {
+        let cpu = this_cpu();
+        macro_rules! compare {
+            ($($name:tt)*) => {$(
+                let feature = FEATURES.iter().find(|f| f.name == $name).unwrap();
+                assert_eq!(feature.is_on(&cpu), is_x86_feature_detected!($name), $name);
+            )*};
+        }
+        compare!("sse3" "ssse3" "sse4.1" "sse4.2" "popcnt" "movbe" "lzcnt" "bmi1" "bmi2" "avx");
+        compare!("f16c" "fma" "avx2" "avx512f" "avx512dq" "avx512cd" "avx512bw" "avx512vl");
+        require_cpu();
     }
 
     #[test]

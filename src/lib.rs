@@ -16,7 +16,8 @@
 //! | [`cli`] | one file per verb of `rail` |
 //! | [`testkit`] | packet builder and simulated rails for tests |
 //! | [`sync`] | the synchronisation types of the shared tables, exchanged for loom's in their model |
-//! | [`hw`] | prefetch and huge-page memory: the only file of `src/` with `unsafe` |
+//! | [`cpu`] | which instructions the binary was built for, and whether a CPU has them |
+//! | [`hw`] | prefetch, huge-page memory, a look at the CPU before `main`: the only file of `src/` with `unsafe` |
 //!
 //! # Invariants
 //!
@@ -29,6 +30,7 @@
 pub mod api;
 pub mod cli;
 pub mod control;
+pub mod cpu;
 pub mod hw;
 pub mod pipeline;
 pub mod pool;

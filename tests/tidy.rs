@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// For each module of `src/`: the modules of the crate it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &[]),
-    ("hw", &[]),
+    ("cpu", &[]),
+    ("hw", &["cpu"]),
     ("sync", &[]),
     ("table", &["wire", "hw", "sync"]),
     ("pipeline", &["table", "wire"]),
