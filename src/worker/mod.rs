@@ -105,6 +105,10 @@ impl Worker {
         if let Some(sleep) = self.idle.after(received) {
             self.reader.park();
             std::thread::sleep(sleep);
+            // Asleep is not busy, whatever the next round finds.
+            let woken = dpdk::thread::tsc();
+            self.counters.total_cycles.add(woken.wrapping_sub(now));
+            return woken;
         }
         now
     }
