@@ -28,7 +28,9 @@ bench: install-deps
 	cargo bench --workspace
 
 release: install-deps
-	RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --release --features static-dpdk
+	RUSTFLAGS="-C target-cpu=x86-64-v3" \
+	RUSTYRAIL_COMMIT=$$(git describe --always --dirty 2>/dev/null || echo unknown) \
+	cargo build --release --features static-dpdk
 
 install-deps:
 	@deploy/install-deps

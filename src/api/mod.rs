@@ -16,16 +16,19 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 
+use crate::control::health::Health;
 use crate::control::rail::{Rail, SharedRail};
+use crate::pool::MAX_FILE;
 
-pub use apply::{APPLY_PATH, Applied, Offer};
+pub use crate::control::offer::{Applied, Offer};
+pub use apply::APPLY_PATH;
 pub use listen::{ListenError, Listeners};
 
-/// Largest configuration file taken over HTTP: about 100,000 backends.
-const MAX_BODY: usize = 16 << 20;
+/// Largest request: the largest configuration file, and a quarter more for what JSON escapes in it.
+const MAX_BODY: usize = MAX_FILE as usize / 4 * 5;
 
 /// Serves both listeners until the task is aborted.
 pub async fn serve(listeners: Listeners, rail: SharedRail) {
@@ -38,7 +41,8 @@ pub async fn serve(listeners: Listeners, rail: SharedRail) {
     let control = axum::serve(socket, control);
     match metrics {
         Some(tcp) => {
-            let scrape = axum::serve(tcp, reading.with_state(rail));
+            let scrape = reading.route(APPLY_PATH, any(apply::refuse));
+            let scrape = axum::serve(tcp, scrape.with_state(rail));
             let _ = tokio::join!(async { control.await }, async { scrape.await });
         }
         None => {
@@ -49,7 +53,7 @@ pub async fn serve(listeners: Listeners, rail: SharedRail) {
 
 fn reading() -> Router<SharedRail> {
     Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthz))
         .route("/metrics", get(scrape))
         .route(
             "/v1/services",
@@ -64,7 +68,19 @@ fn reading() -> Router<SharedRail> {
             "/v1/neighbors",
             get(async |State(r)| show(r, views::neighbors)),
         )
-        .route("/v1/ports", get(async |State(r)| show(r, Rail::ports)))
+        .route("/v1/ports", get(async |State(r)| show(r, views::ports)))
+}
+
+/// 200 and `ok`, or 503 and what is wrong, a line each.
+async fn healthz(State(rail): State<SharedRail>) -> (StatusCode, String) {
+    let health = Health::of(&lock(&rail));
+    if health.is_well() {
+        let notes = health.notes.iter().map(|note| format!("{note}\n"));
+        (StatusCode::OK, format!("ok\n{}", notes.collect::<String>()))
+    } else {
+        let lines = health.problems.join("\n") + "\n";
+        (StatusCode::SERVICE_UNAVAILABLE, lines)
+    }
 }
 
 async fn scrape(State(rail): State<SharedRail>) -> Response {

@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use crate::control::ids::BackendName;
-use crate::control::rail::{Forwarded, Rail};
+use crate::control::rail::Rail;
+use crate::control::traffic::Forwarded;
 use crate::pool::Service;
 use crate::table::counters::{Counter, DropReason};
+use crate::table::port::PortReport;
 
 /// One service.
 #[derive(Debug, Serialize)]
@@ -24,8 +26,10 @@ pub struct ServiceView {
     pub backends: usize,
     /// Backends that take new connections.
     pub live: usize,
+    /// Digest of the Maglev table the pool wants: the same on all its rails.
+    pub desired: String,
     /// Digest of the Maglev table in use.
-    pub digest: String,
+    pub effective: String,
     /// What was forwarded.
     #[serde(flatten)]
     pub forwarded: Forwarded,
@@ -97,6 +101,16 @@ pub struct NeighborView {
     pub expires_in: Option<u64>,
 }
 
+/// One port.
+#[derive(Debug, Serialize)]
+pub struct PortView {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub report: PortReport,
+}
+
 /// The services, in the order of the configuration.
 pub fn services(rail: &Rail) -> Vec<ServiceView> {
     let config = rail.config();
@@ -104,11 +118,8 @@ pub fn services(rail: &Rail) -> Vec<ServiceView> {
     let services = config.pool.services.iter().zip(compiled);
     services
         .map(|(service, compiled)| {
-            let mut forwarded = Forwarded::default();
-            for backend in backends_of(rail, service, &compiled.maglev) {
-                forwarded.packets += backend.forwarded.packets;
-                forwarded.bytes += backend.forwarded.bytes;
-            }
+            let effective = compiled.maglev.digest();
+            let desired = rail.desired_digest(&service.name).unwrap_or(effective);
             let shares = compiled.maglev.shares().iter();
             ServiceView {
                 name: service.name.to_string(),
@@ -118,8 +129,9 @@ pub fn services(rail: &Rail) -> Vec<ServiceView> {
                 encap: service.encap.as_str(),
                 backends: service.backends.len(),
                 live: shares.filter(|s| **s > 0).count(),
-                digest: compiled.maglev.digest().to_string(),
-                forwarded,
+                desired: desired.to_string(),
+                effective: effective.to_string(),
+                forwarded: rail.forwarded_by(service),
             }
         })
         .collect()
@@ -202,6 +214,17 @@ pub fn neighbors(rail: &Rail) -> Vec<NeighborView> {
             mac: neighbor.mac().map(|mac| mac.to_string()),
             state: neighbor.state(),
             expires_in: neighbor.until().map(|until| until.since(now).as_secs()),
+        })
+        .collect()
+}
+
+/// The ports, in the order of the configuration.
+pub fn ports(rail: &Rail) -> Vec<PortView> {
+    let ports = rail.config().ports.iter().zip(rail.ports());
+    ports
+        .map(|(port, report)| PortView {
+            name: port.name.to_string(),
+            report,
         })
         .collect()
 }

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use hyper::StatusCode;
+
 use super::{ERROR, OK, output, socket};
 use crate::api::client::{self, ClientError};
 use crate::api::{APPLY_PATH, Applied, Offer};
+use crate::pool::{Diagnostic, read_text};
 
 /// The command line of `rail apply`.
 #[derive(Debug, clap::Args)]
@@ -21,13 +24,12 @@ pub struct Args {
 
 #[derive(Debug, thiserror::Error)]
 enum ApplyError {
-    #[error("{}: {source}", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] Box<Diagnostic>),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error("the rail refuses: {0}: {1}")]
+    Refused(StatusCode, String),
     #[error("the rail's answer makes no sense: {0}")]
     Answer(#[from] serde_json::Error),
 }
@@ -59,10 +61,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn offer(file: &Path, socket: Option<&Path>) -> Result<Applied, ApplyError> {
-    let text = std::fs::read_to_string(file).map_err(|source| ApplyError::Read {
-        path: file.to_owned(),
-        source,
-    })?;
+    let text = read_text(file)?;
     let socket = match socket {
         Some(path) => path.to_owned(),
         None => socket::named_in(&text),
@@ -72,6 +71,14 @@ fn offer(file: &Path, socket: Option<&Path>) -> Result<Applied, ApplyError> {
         text,
     };
     let body = serde_json::to_string(&offer)?;
-    let (_, answer) = client::post(&socket, APPLY_PATH, body)?;
-    Ok(serde_json::from_slice(&answer)?)
+    let (status, answer) = client::post(&socket, APPLY_PATH, body)?;
+    match status {
+        StatusCode::OK | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
+            Ok(serde_json::from_slice(&answer)?)
+        }
+        _ => {
+            let said = String::from_utf8_lossy(&answer).into_owned();
+            Err(ApplyError::Refused(status, said))
+        }
+    }
 }

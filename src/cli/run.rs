@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ERROR, OK, diagnostics, output};
 use crate::api::{self, Listeners};
+use crate::control::offer;
 use crate::control::rail::{Hardware, Rail, SharedRail, WorkerView};
 use crate::pipeline::shared::Shared;
 use crate::pool::{Config, Diagnostic, HugePages, load};
@@ -141,7 +142,9 @@ async fn control(file: &Path, rail: &SharedRail, listeners: Listeners) -> Result
                     tracing::info!(%name, "ready: next hops are known");
                 }
             }
-            _ = hangup.recv() => reload(file, rail),
+            _ = hangup.recv() => {
+                offer::reload(&mut lock(), file);
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             ended = &mut server => {
@@ -155,24 +158,6 @@ async fn control(file: &Path, rail: &SharedRail, listeners: Listeners) -> Result
     server.abort();
     tracing::info!(%name, "stopping");
     Ok(())
-}
-
-/// Reads the file again; on any error everything stays as it is.
-fn reload(file: &Path, rail: &SharedRail) {
-    match load(file) {
-        Ok((config, warnings)) => {
-            diagnostics::show(&warnings);
-            let mut rail = rail.lock().unwrap_or_else(PoisonError::into_inner);
-            match rail.apply(config) {
-                Ok(()) => tracing::info!("reloaded {}", file.display()),
-                Err(error) => tracing::error!("{}: nothing changed: {error}", file.display()),
-            }
-        }
-        Err(found) => {
-            diagnostics::show(&found);
-            tracing::error!("{}: nothing changed", file.display());
-        }
-    }
 }
 
 fn ports_setup(config: &Config) -> PortsSetup {
@@ -239,6 +224,10 @@ impl Hardware for NoHardware {
     fn ports(&self) -> Vec<PortReport> {
         Vec::new()
     }
+
+    fn driver(&self) -> String {
+        String::new()
+    }
 }
 
 /// The open ports and the workers that serve them.
@@ -256,5 +245,9 @@ impl Hardware for Machine {
 
     fn ports(&self) -> Vec<PortReport> {
         self.ports.reports()
+    }
+
+    fn driver(&self) -> String {
+        self.ports.driver()
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::pool::{Config, Encap, IfAddr, Name, Pool, Service as PoolService, State};
 use crate::table::HashKey;
 use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
-use crate::table::maglev::{Maglev, TooManyBackends};
+use crate::table::maglev::{Digest, Maglev, TooManyBackends};
 use crate::table::service::{ServiceIndex, ServiceKey, ServiceMap};
 use crate::table::snapshot::{
     Backend, BackendState, Delivery, EarlyLimits, Hop, HopIndex, PortIndex, PortView, Prefix,
@@ -194,6 +194,14 @@ impl TableCache {
             },
         );
         Ok(maglev)
+    }
+
+    /// Digests of the tables as the pool last compiled wants them, by service.
+    pub fn digests(&self) -> HashMap<Name, Digest> {
+        let entries = self.entries.iter();
+        entries
+            .map(|(name, entry)| (name.clone(), entry.maglev.digest()))
+            .collect()
     }
 
     /// What building has cost so far.

@@ -1,7 +1,10 @@
 //! From desired state to the snapshot workers read, and everything else the control core does.
 
 pub mod compile;
+pub mod health;
 pub mod ids;
+pub mod offer;
 pub mod rail;
 mod solicit;
 pub mod trace;
+pub mod traffic;

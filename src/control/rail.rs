@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::pool::Config;
+use crate::pool::{Config, Name, Service};
 use crate::table::conn::ConnTable;
 use crate::table::counters::Counters;
 use crate::table::fragment::FragmentTable;
+use crate::table::maglev::Digest;
 use crate::table::neighbor::{Learned, Neighbor, NeighborTable, Request};
 use crate::table::news::News;
 use crate::table::port::PortReport;
@@ -19,8 +20,11 @@ use crate::table::{BackendId, IdSet, Nanos};
 use crate::wire::MacAddr;
 
 use super::compile::{Builds, CompileError, LinkAddresses, TableCache, compile, gateways};
+use super::health::Heartbeats;
 use super::ids::{BackendIds, BackendName};
+use super::offer::{ApplyError, needs_restart};
 use super::solicit;
+use super::traffic::{Forwarded, Ledger};
 
 /// What the control core needs of ports and workers, without knowing DPDK.
 pub trait Hardware: Send {
@@ -29,6 +33,9 @@ pub trait Hardware: Send {
 
     /// What the ports say of themselves, by index.
     fn ports(&self) -> Vec<PortReport>;
+
+    /// Name and version of what drives the ports, such as `DPDK 22.11.11`.
+    fn driver(&self) -> String;
 }
 
 /// One worker, to look at.
@@ -42,17 +49,6 @@ pub struct WorkerView {
     pub conns: Arc<ConnTable>,
     /// Cycles per second of its time-stamp counter.
     pub tsc_hz: u64,
-}
-
-/// Why a new configuration was not taken over. Nothing has changed then.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// It changes what only a restart can.
-    #[error("{0} cannot change while the rail runs: restart it with the new file")]
-    NeedsRestart(&'static str),
-    /// It cannot be compiled.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
 }
 
 /// The control core's state, for the tasks of its one thread.
@@ -71,21 +67,15 @@ pub struct Rail {
     workers: Vec<WorkerView>,
     fragments: Option<Arc<FragmentTable>>,
     next_sweep: Nanos,
+    desired: HashMap<Name, Digest>,
+    heartbeats: Heartbeats,
+    ready: bool,
     started: Instant,
+    started_at: SystemTime,
     /// When tables are next scanned for ids that may be reused.
     next_scan: Nanos,
-    /// What the counters of an id showed when it was given to the backend that has it now.
-    bases: HashMap<BackendId, Forwarded>,
+    ledger: Ledger,
     applies: Applies,
-}
-
-/// Packets and bytes forwarded to a backend.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Forwarded {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes as they arrived, from the Ethernet header on.
-    pub bytes: u64,
 }
 
 /// How often a configuration was offered to the running rail.
@@ -129,7 +119,6 @@ impl Rail {
             config,
             macs,
             ids,
-            tables,
             neighbors,
             publisher: Publisher::new(first),
             news,
@@ -137,9 +126,14 @@ impl Rail {
             workers: Vec::new(),
             fragments: None,
             next_sweep: Nanos(0),
+            desired: tables.digests(),
+            heartbeats: Heartbeats::default(),
+            ready: false,
+            tables,
             started: Instant::now(),
+            started_at: SystemTime::now(),
             next_scan: Nanos(0),
-            bases: HashMap::new(),
+            ledger: Ledger::default(),
             applies: Applies::default(),
         })
     }
@@ -186,21 +180,28 @@ impl Rail {
             Some(self.publisher.current()),
             &mut self.tables,
         )?;
-        for (name, id) in ids.iter() {
-            if self.ids.get(name) != Some(id) {
-                self.bases.insert(id, self.counted(id));
-            }
-        }
+        let workers = &self.workers;
+        self.ledger
+            .hand_over(&self.ids, &ids, &config.pool, |id| counted(workers, id));
         self.neighbors = neighbors;
         self.ids = ids;
         self.config = config;
+        self.desired = self.tables.digests();
         self.publisher.publish(snapshot);
         Ok(())
     }
 
-    /// The regular work: hears the workers' news, asks for next hops, frees what nobody uses.
+    /// Counts an offer that did not even become a configuration.
+    pub fn count_refused(&mut self) {
+        self.applies.refused += 1;
+    }
+
+    /// The regular work: watches the workers, hears their news, asks for next hops, frees what nobody
+    /// uses.
     pub fn tick(&mut self) {
         let now = self.now();
+        let rounds = self.workers.iter().map(|w| w.counters.rounds.get());
+        self.heartbeats.sample(now, rounds);
         let before = self.neighbors.generation();
         while let Some(seen) = self.news.pop() {
             let learned = if seen.replaces {
@@ -225,6 +226,7 @@ impl Rail {
             self.next_sweep = now + SWEEP_PAUSE;
             fragments.sweep(now);
         }
+        self.ready |= self.neighbors.iter().all(|(_, n)| is_settled(n));
         let quiescent = self.publisher.reclaim() == 0;
         if quiescent && now >= self.next_scan && self.ids.retired().next().is_some() {
             self.next_scan = now + SCAN_PAUSE;
@@ -282,6 +284,21 @@ impl Rail {
         self.hardware.ports()
     }
 
+    /// Name and version of what drives the ports.
+    pub fn driver(&self) -> String {
+        self.hardware.driver()
+    }
+
+    /// When the rail started, by the machine's clock.
+    pub fn started_at(&self) -> SystemTime {
+        self.started_at
+    }
+
+    /// When the workers were last seen working.
+    pub fn heartbeats(&self) -> &Heartbeats {
+        &self.heartbeats
+    }
+
     /// The next hops and what is known of them.
     pub fn neighbors(&self) -> &NeighborTable {
         &self.neighbors
@@ -294,19 +311,23 @@ impl Rail {
 
     /// What all workers forwarded to a backend since it has its id.
     pub fn forwarded(&self, id: BackendId) -> Forwarded {
-        let all = self.counted(id);
-        let base = self.bases.get(&id).copied().unwrap_or_default();
-        Forwarded {
-            packets: all.packets - base.packets,
-            bytes: all.bytes - base.bytes,
-        }
+        self.ledger.own(id, counted(&self.workers, id))
     }
 
-    fn counted(&self, id: BackendId) -> Forwarded {
-        let mut sum = Forwarded::default();
-        for traffic in self.workers.iter().filter_map(|w| w.counters.backend(id)) {
-            sum.packets += traffic.packets.get();
-            sum.bytes += traffic.bytes.get();
+    /// What all workers forwarded to the backends of a service since the service is there; those that
+    /// have left it count too, but for what was on its way while they left.
+    pub fn forwarded_by(&self, service: &Service) -> Forwarded {
+        let mut sum = self.ledger.left(&service.name);
+        for backend in &service.backends {
+            let name = BackendName {
+                service: service.name.clone(),
+                backend: backend.name.clone(),
+            };
+            sum.add(
+                self.id(&name)
+                    .map(|id| self.forwarded(id))
+                    .unwrap_or_default(),
+            );
         }
         sum
     }
@@ -321,12 +342,16 @@ impl Rail {
         self.applies
     }
 
-    /// Every next hop is known, or has been asked for often enough to count as absent: what can be
-    /// forwarded is forwarded.
+    /// Digest of the table of a service's desired state, whatever this rail knows of its backends'
+    /// health: equal on all rails of a pool.
+    pub fn desired_digest(&self, service: &Name) -> Option<Digest> {
+        self.desired.get(service).copied()
+    }
+
+    /// Since some tick every next hop has been known, or asked for often enough to count as absent: what
+    /// can be forwarded is forwarded.
     pub fn is_ready(&self) -> bool {
-        self.neighbors
-            .iter()
-            .all(|(_, n)| !matches!(n, Neighbor::Incomplete { asked, .. } if asked <= PATIENCE))
+        self.ready
     }
 }
 
@@ -338,6 +363,23 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 
 /// Requests without an answer after which a next hop no longer keeps the rail from being ready.
 const PATIENCE: u32 = 3;
+
+/// What the workers have counted for an id since they run.
+fn counted(workers: &[WorkerView], id: BackendId) -> Forwarded {
+    let mut sum = Forwarded::default();
+    for traffic in workers.iter().filter_map(|w| w.counters.backend(id)) {
+        sum.add(Forwarded {
+            packets: traffic.packets.get(),
+            bytes: traffic.bytes.get(),
+        });
+    }
+    sum
+}
+
+/// Known, or asked for in vain.
+fn is_settled(neighbor: Neighbor) -> bool {
+    !matches!(neighbor, Neighbor::Incomplete { asked, .. } if asked <= PATIENCE)
+}
 
 /// Sends a request out of every port that has the address on its link.
 fn solicit(config: &Config, macs: &[[u8; 6]], hardware: &dyn Hardware, request: Request) {
@@ -358,21 +400,4 @@ fn set_targets(neighbors: &mut NeighborTable, config: &Config, now: Nanos) {
     let hops = gateways(config).map(|(_, gateway)| gateway).chain(on_link);
     let fixed = config.neighbors.iter().map(|n| (n.address, n.mac));
     neighbors.configure(hops, fixed, now);
-}
-
-/// The first part of the file that differs and cannot change at run time.
-fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
-    let checks = [
-        (old.node != new.node, "[node]"),
-        (old.dpdk != new.dpdk, "[dpdk]"),
-        (old.ports != new.ports, "[[port]]"),
-        (
-            old.limits.backends != new.limits.backends,
-            "[limits].backends",
-        ),
-    ];
-    checks
-        .into_iter()
-        .find(|(differs, _)| *differs)
-        .map(|c| c.1)
 }

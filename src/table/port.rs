@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct PortReport {
     /// Its name in DPDK.
-    pub name: String,
+    pub device: String,
     /// Its link address.
     pub mac: String,
     /// The link carries a signal.

@@ -145,6 +145,11 @@ impl Ports {
         self.ports.iter().map(Port::mac).collect()
     }
 
+    /// Name and version of what drives them, such as `DPDK 22.11.11`.
+    pub fn driver(&self) -> String {
+        dpdk::version()
+    }
+
     /// What the ports say of themselves now, by port index; zeros where one does not answer.
     pub fn reports(&self) -> Vec<PortReport> {
         self.ports.iter().map(report).collect()
@@ -155,7 +160,7 @@ fn report(port: &Port) -> PortReport {
     let stats = port.stats().unwrap_or_default();
     let link = port.link().ok();
     PortReport {
-        name: port.name().to_owned(),
+        device: port.name().to_owned(),
         mac: MacAddr(port.mac().unwrap_or_default()).to_string(),
         up: link.as_ref().is_some_and(|l| l.up),
         speed_mbps: link.and_then(|l| l.speed_mbps),

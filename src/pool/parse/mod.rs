@@ -27,7 +27,7 @@ use super::{Config, Diagnostic, Environment, Pool, Severity, Violation, check};
 pub type Parsed = Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>>;
 
 /// The largest file read, in bytes: several times what the largest pool takes.
-const MAX_FILE: u64 = 64 << 20;
+pub const MAX_FILE: u64 = 64 << 20;
 
 /// Reads and parses the configuration file of a rail on this machine.
 ///
@@ -42,12 +42,21 @@ pub fn load(path: &Path) -> Parsed {
 /// # Errors
 /// As [`load`].
 pub fn load_for(path: &Path, environment: &Environment) -> Parsed {
+    let text = read_text(path).map_err(|found| vec![*found])?;
+    parse(&text, &path.display().to_string(), environment)
+}
+
+/// The text of a configuration file, right or wrong.
+///
+/// # Errors
+/// Why there is none: no such file, not text, far too large.
+pub fn read_text(path: &Path) -> Result<String, Box<Diagnostic>> {
     let name = path.display().to_string();
-    let bytes = read(path).map_err(|(message, help)| vec![unreadable(&name, message, help)])?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(text, &name, environment),
-        Err(error) => Err(vec![not_text(&name, &bytes, error.valid_up_to())]),
-    }
+    let bytes = read(path).map_err(|(message, help)| Box::new(unreadable(&name, message, help)))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        Box::new(not_text(&name, error.as_bytes(), good))
+    })
 }
 
 /// Parses the text of a configuration file. `file_name` is how messages call it.
