@@ -77,25 +77,24 @@ impl Layout {
             make_dir(disk, &path.join(below))?;
         }
         make_dir(disk, &layout.work())?;
-        // The file that makes it a repository comes last.
+        let write = |from: &Path, text: &str, to: &Path| {
+            if from.exists() {
+                disk.remove(from)?;
+            }
+            let mut file = disk.create(from)?;
+            file.write(text.as_bytes())?;
+            file.sync()?;
+            disk.rename(from, to)
+        };
+        // The file that makes it a repository comes last, and whole.
         for (name, text) in [("config", CONFIG), ("HEAD", "ref: refs/heads/main\n")] {
             let file = path.join(name);
-            if name == "HEAD" {
-                for below in ["objects", "refs", ""] {
-                    sync_dir(disk, &path.join(below))?;
-                }
+            write(&layout.work().join(name), text, &file)
+                .map_err(|error| StoreError::io("write", &file, error))?;
+            for below in ["objects", "refs", ""] {
+                sync_dir(disk, &path.join(below))?;
             }
-            let write = || {
-                if file.exists() {
-                    disk.remove(&file)?;
-                }
-                let mut new = disk.create(&file)?;
-                new.write(text.as_bytes())?;
-                new.sync()
-            };
-            write().map_err(|error| StoreError::io("write", &file, error))?;
         }
-        sync_dir(disk, path)?;
         sync_dir(disk, parent)?;
         Ok(layout)
     }
