@@ -130,10 +130,15 @@ impl Drop for Work {
     }
 }
 
-/// Makes and locks a claim. Between the two it looks dead, and somebody may have removed it.
+/// Makes and locks a claim. Between the two it looks dead, and somebody may have removed it. It is not
+/// kept open for writing, so that an administrator can make the file system read-only under it.
 fn make_claim(path: &Path) -> io::Result<File> {
     loop {
-        let file = File::create_new(path)?;
+        File::create_new(path)?;
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
         file.lock()?;
         if inode(path) == Some(file.metadata()?.ino()) {
             return Ok(file);
