@@ -24,7 +24,7 @@ use rustyrail::cli::lab::client::Connection;
 use rustyrail::cli::lab::files::States;
 use rustyrail::cli::lab::probe::probe;
 use rustyrail::cli::lab::topology::{ROUTER, Role, VIP};
-use rustyrail::cli::lab::{Lab, Options, Topology, client, files};
+use rustyrail::cli::lab::{Lab, Options, Topology, client, files, load};
 
 /// Two labs stand side by side, each complete; when they are gone, nothing of them is left.
 #[test]
@@ -136,6 +136,77 @@ fn the_demo_succeeds() {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("3000 answered, 0 failed"), "{said}");
     assert_nothing_left("t-demo");
+}
+
+/// Every connection is entered once, by one worker of one rail; all workers have some; what they
+/// count adds up to what their port counted; and a rail that is told to end does so in order.
+///
+/// ```text
+///   client-1, client-2 ── 600 connections ──► rail-a: worker 0, worker 1
+///                                             rail-b: worker 0, worker 1
+/// ```
+#[test]
+fn a_connection_belongs_to_one_worker_of_one_rail() {
+    const CONNECTIONS: u64 = 600;
+    if cannot_make_namespaces() {
+        return;
+    }
+    let mut lab = up("t-worker");
+    lab.write_configs(&States::new()).unwrap();
+    lab.start_rails().unwrap();
+    let clients = ["client-1", "client-2"].map(|client| lab.netns(client));
+    let vip = SocketAddr::from((VIP, files::PORT));
+    let outcomes = load::connect(&clients, vip, CONNECTIONS);
+    assert_eq!(
+        load::Tally::of(&outcomes).succeeded(),
+        CONNECTIONS,
+        "{outcomes:?}"
+    );
+
+    let mut entered = Vec::new();
+    for rail in ["rail-a", "rail-b"] {
+        let page = settled_metrics(&lab, rail);
+        let dropped = |line: &&str| line.starts_with("rustyrail_drops") && !line.ends_with(" 0");
+        let drops: Vec<_> = page.lines().filter(dropped).collect();
+        assert!(drops.is_empty(), "{rail}: {drops:?}");
+        entered.extend(values(&page, "rustyrail_connection_inserts_total"));
+    }
+    assert_eq!(entered.iter().sum::<u64>(), CONNECTIONS, "{entered:?}");
+    assert!(entered.iter().all(|entered| *entered > 0), "{entered:?}");
+
+    for rail in ["rail-a", "rail-b"] {
+        let log = lab.log_tail(rail, "rail");
+        assert_eq!(
+            lab.stop(rail, "rail").and_then(|status| status.code()),
+            Some(0),
+            "{log}"
+        );
+    }
+}
+
+/// A rail's metrics once its workers have counted what its port has: a scrape reads one after the
+/// other while the last packets still pass.
+fn settled_metrics(lab: &Lab, rail: &str) -> String {
+    for _ in 0..100 {
+        let scrape = || client::get(files::METRICS, "/metrics").unwrap();
+        let page = lab.netns(rail).enter(scrape).unwrap();
+        let by_workers = values(&page, "rustyrail_worker_rx_packets_total");
+        let by_port = values(&page, "rustyrail_port_rx_packets_total");
+        if by_workers.iter().sum::<u64>() == by_port.iter().sum::<u64>() {
+            return page;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the workers of {rail} never count what its port counts");
+}
+
+/// The values of all lines of one metric.
+fn values(page: &str, metric: &str) -> Vec<u64> {
+    let own = page
+        .lines()
+        .filter(|line| line.starts_with(&format!("{metric}{{")));
+    own.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect()
 }
 
 /// While backends come and go around them, a download and an upload on connections to a backend
