@@ -24,6 +24,7 @@ mod ip;
 mod layer;
 pub mod packet;
 pub mod rail;
+pub mod traffic;
 mod upper;
 
 pub use addr::{ToIpv4, ToIpv6, ToMac};

@@ -1,6 +1,8 @@
 //! The packet path without ports: frames in, verdicts, frames and counters out.
 
 mod connections;
+#[path = "../support/corpus.rs"]
+mod corpus;
 mod dsr;
 mod encap;
 mod fragments;
@@ -11,6 +13,7 @@ mod malformed;
 mod path_errors;
 mod ports;
 mod properties;
+mod seeds;
 mod services;
 mod support;
 mod swap;

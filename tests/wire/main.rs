@@ -1,6 +1,8 @@
 //! The parsers against everything: any bytes, every truncation of good packets, every lie the
 //! builder can tell, and what the builder writes read back.
 
+#[path = "../support/corpus.rs"]
+mod corpus;
 mod properties;
 mod reader;
 mod seeds;

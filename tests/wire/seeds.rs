@@ -1,16 +1,7 @@
 //! The seeds of the fuzz targets: every layer of every good frame, under
 //! `tests/fuzz/corpus/TARGET/`.
-//!
-//! They are checked to be what the builder makes today. To write them anew, after a new kind of
-//! traffic in `good_frames` or a new target:
-//!
-//! ```sh
-//! RAIL_WRITE_SEEDS=1 cargo nextest run --test wire seeds
-//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use rustyrail::wire::gre::Gre;
 use rustyrail::wire::gue;
@@ -20,51 +11,16 @@ use rustyrail::wire::ipv6::Ipv6;
 use rustyrail::wire::udp::Udp;
 use rustyrail::wire::{EtherType, IpProtocol, l2};
 
-use crate::good_frames;
+use crate::{corpus, good_frames};
 
 /// Target to seeds.
 type Seeds = BTreeMap<&'static str, BTreeSet<Vec<u8>>>;
 
 #[test]
 fn seeds_are_what_the_builder_makes() {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
-    let write = env::var_os("RAIL_WRITE_SEEDS").is_some();
     for (target, seeds) in seeds() {
-        let source = fuzz.join("src/bin").join(target).with_extension("rs");
-        assert!(source.is_file(), "{target} is no target");
-        let folder = fuzz.join("corpus").join(target);
-        if write {
-            write_seeds(&folder, &seeds).expect("the corpus can be written");
-        }
-        let stored: BTreeSet<_> = stored(&folder)
-            .iter()
-            .map(|file| fs::read(file).expect("a file to read"))
-            .collect();
-        assert!(stored == seeds, "the seeds of {target} are out of date");
+        corpus::check(target, &seeds);
     }
-}
-
-/// The seed files in `folder`; files of other names are inputs that once broke something.
-fn stored(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    let files = entries.map(|entry| entry.expect("a directory entry").path());
-    let is_seed = |file: &PathBuf| {
-        let name = file.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with("seed-"))
-    };
-    files.filter(is_seed).collect()
-}
-
-/// Replaces the seed files in `folder`.
-fn write_seeds(folder: &Path, seeds: &BTreeSet<Vec<u8>>) -> std::io::Result<()> {
-    fs::create_dir_all(folder)?;
-    for file in stored(folder) {
-        fs::remove_file(file)?;
-    }
-    for (index, seed) in seeds.iter().enumerate() {
-        fs::write(folder.join(format!("seed-{index:02}")), seed)?;
-    }
-    Ok(())
 }
 
 fn seeds() -> Seeds {
