@@ -22,18 +22,24 @@ fn elements(objects: &dyn Objects, queue: &Queue) -> Model {
 }
 
 /// A queue of these elements, pushed one after the other.
-fn queue(objects: &dyn Objects, model: &Model) -> Queue {
+fn queue(model: &Model) -> Queue {
     let mut queue = Queue::new();
     for (stamp, payload) in model {
-        queue.push_stamped(objects, stamp.clone(), payload).unwrap();
+        queue.push_stamped(stamp.clone(), payload).unwrap();
     }
     queue
+}
+
+/// The queue as whoever reads it from the store has it.
+fn stored(objects: &dyn Objects, queue: &Queue) -> Queue {
+    let content = queue.write(objects).unwrap();
+    Queue::read(objects, &content).unwrap()
 }
 
 /// Checks that a queue holds these elements, in the one form they have, and that it reads back.
 fn check(objects: &dyn Objects, queue_: &Queue, model: &Model) -> Content {
     let content = queue_.write(objects).unwrap();
-    assert_eq!(content, queue(objects, model).write(objects).unwrap());
+    assert_eq!(content, queue(model).write(objects).unwrap());
     let read = Queue::read(objects, &content).unwrap();
     read.check(objects).unwrap();
     assert_eq!(&elements(objects, &read), model);
@@ -87,7 +93,7 @@ fn apply(objects: &dyn Objects, index: usize, work: &[Work], queue: &mut Queue, 
                 for _ in 0..count {
                     now += interval;
                     let payload = format!("{index} at {now}").into_bytes();
-                    let stamp = queue.push(objects, &mut clock, at(now), &payload).unwrap();
+                    let stamp = queue.push(&mut clock, at(now), &payload).unwrap();
                     model.insert(stamp, payload);
                 }
             }
@@ -170,7 +176,7 @@ proptest! {
             }
         }
         let [base, ours, theirs] = &models;
-        let queues = models.each_ref().map(|model| queue(&objects, model));
+        let queues = models.each_ref().map(queue);
         let merged = merge(&objects, &queues[0], &queues[1], &queues[2]);
         check(&objects, &merged, &merge_models(base, ours, theirs));
     }
@@ -188,12 +194,10 @@ proptest! {
 }
 
 /// A queue of `count` elements by one node, a millisecond apart, from `from` on.
-fn long(objects: &dyn Objects, from: u64, count: u64) -> Queue {
+fn long(from: u64, count: u64) -> Queue {
     let mut queue = Queue::new();
     for millis in from..from + count {
-        queue
-            .push_stamped(objects, stamp(millis, 0, 0), b"job")
-            .unwrap();
+        queue.push_stamped(stamp(millis, 0, 0), b"job").unwrap();
     }
     queue
 }
@@ -204,7 +208,7 @@ fn two_payloads_under_one_stamp_conflict() {
     let [one, other] = ["one", "other"].map(|payload| {
         let mut queue = Queue::new();
         queue
-            .push_stamped(&objects, stamp(1, 0, 0), payload.as_bytes())
+            .push_stamped(stamp(1, 0, 0), payload.as_bytes())
             .unwrap();
         queue
     });
@@ -215,24 +219,12 @@ fn two_payloads_under_one_stamp_conflict() {
 #[test]
 fn wrong_pushes_are_refused_and_change_nothing() {
     let objects = MemoryObjects::new();
-    let mut queue = long(&objects, 10, 3);
+    let mut queue = long(10, 3);
     let before = queue.write(&objects).unwrap();
-    assert!(
-        queue
-            .push_stamped(&objects, stamp(12, 0, 0), b"again")
-            .is_err()
-    );
-    assert!(
-        queue
-            .push_stamped(&objects, stamp(11, 1, 0), b"below")
-            .is_err()
-    );
+    assert!(queue.push_stamped(stamp(12, 0, 0), b"again").is_err());
+    assert!(queue.push_stamped(stamp(11, 1, 0), b"below").is_err());
     let large = vec![0; rustyrail::store::queue::MAX_PAYLOAD + 1];
-    assert!(
-        queue
-            .push_stamped(&objects, stamp(20, 0, 0), &large)
-            .is_err()
-    );
+    assert!(queue.push_stamped(stamp(20, 0, 0), &large).is_err());
     assert_eq!(queue.write(&objects).unwrap(), before);
 }
 
@@ -242,7 +234,7 @@ fn other_forms_of_the_same_elements_are_refused() {
     use rustyrail::store::entries::{Entries, Mode};
     use rustyrail::store::{Kind, ObjectId};
     let objects = MemoryObjects::new();
-    let short = long(&objects, 0, 3).write(&objects).unwrap();
+    let short = long(0, 3).write(&objects).unwrap();
     let text = short.as_blob().unwrap();
     let tree = |names: &[&str]| {
         let mut entries = Entries::new();
@@ -262,7 +254,7 @@ fn other_forms_of_the_same_elements_are_refused() {
     ] {
         assert!(Queue::read(&objects, &tree(names)).is_err(), "{names:?}");
     }
-    let long = long(&objects, 0, 2000);
+    let long = long(0, 2000);
     let lines = long
         .iter(&objects)
         .map(|element| format!("{} job\n", element.unwrap().stamp));
@@ -290,9 +282,21 @@ fn other_forms_of_the_same_elements_are_refused() {
 fn push_and_pop_read_and_write_a_group_now_and_then() {
     for count in [4_000, 16_000] {
         let objects = Counting::default();
-        let (mut queue, reads, writes) = objects.count(|| long(&objects, 0, count));
-        assert_eq!(reads, 0);
-        assert!(writes < count / 20, "{writes} writes for {count} pushes");
+        let mut queue = long(0, count);
+        let (content, reads, writes) = objects.count(|| queue.write(&objects).unwrap());
+        assert!(
+            reads + writes < count / 10,
+            "{writes} writes for {count} pushes"
+        );
+        let (_, reads, writes) = objects.count(|| {
+            queue.push_stamped(stamp(count, 0, 0), b"job").unwrap();
+            queue.write(&objects).unwrap()
+        });
+        assert!(
+            reads < 200 && writes < 8,
+            "{reads} reads, {writes} writes for another one"
+        );
+        let mut queue = Queue::read(&objects, &content).unwrap();
         let (_, reads, writes) = objects.count(|| while queue.pop(&objects).unwrap().is_some() {});
         assert_eq!(writes, 0);
         assert!(reads < count / 20, "{reads} reads for {count} pops");
@@ -306,13 +310,13 @@ fn merge_of_one_run_reads_logarithmically() {
     let mut reads_before = None;
     for count in [1_000_u64, 16_000, 256_000] {
         let objects = Counting::default();
-        let base = long(&objects, 0, count);
+        let base = long(0, count);
         let (mut ours, mut theirs) = (base.clone(), base.clone());
         for step in 0..count / 2 {
-            ours.push_stamped(&objects, stamp(count + step, 0, 0), b"job")
+            ours.push_stamped(stamp(count + step, 0, 0), b"job")
                 .unwrap();
             theirs
-                .push_stamped(&objects, stamp(2 * count + step, 1, 0), b"job")
+                .push_stamped(stamp(2 * count + step, 1, 0), b"job")
                 .unwrap();
         }
         for _ in 0..count / 3 {
@@ -321,6 +325,7 @@ fn merge_of_one_run_reads_logarithmically() {
         for _ in 0..count / 2 {
             theirs.pop(&objects).unwrap();
         }
+        let [base, ours, theirs] = [base, ours, theirs].map(|queue| stored(&objects, &queue));
         let (merged, reads, writes) = objects.count(|| merge(&objects, &base, &ours, &theirs));
         assert_eq!(merged.len(), count - count / 2 + count);
         assert!(writes < 40, "{writes} writes for {count} elements");
@@ -347,10 +352,10 @@ fn merge_of_many_runs_reads_in_proportion_to_them() {
             let mut queue = Queue::new();
             for millis in (0..count).filter(|millis| millis * runs / count % 2 == side) {
                 queue
-                    .push_stamped(&objects, stamp(millis, side as usize, 0), b"job")
+                    .push_stamped(stamp(millis, side as usize, 0), b"job")
                     .unwrap();
             }
-            queue
+            stored(&objects, &queue)
         });
         let (merged, reads, _) =
             objects.count(|| Queue::merge(&objects, None, &ours, &theirs).unwrap());

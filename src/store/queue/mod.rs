@@ -16,10 +16,12 @@
 //!
 //! | operation | reads | writes |
 //! |---|---|---|
-//! | push | 0 | a group every 32 pushes: O(1) amortised |
+//! | push | 0 | a group every 32 pushes, by the next write: O(1) amortised |
 //! | pop | a group every 32 pops: O(1) amortised | 0 |
 //! | [`read`](Value::read), [`write`](Value::write) | the root and two ends, of O(log n) bytes | the same |
 //! | merge with r interleaved runs | O(r log n) | O(r log n) |
+//!
+//! Pushes and pops change the queue in memory; [`write`](Value::write) stores what is not in the store yet.
 //!
 //! These hold on average over the stamps' hashes, not for every set of stamps; a node that
 //! chooses its stamps for it can make groups longer.
@@ -53,8 +55,7 @@ use spine::Spine;
 /// belong at a path of their own, whose name is the payload.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 
-/// A queue of byte strings. It refers to objects in the store it was read from or pushed to. If an
-/// operation fails, go on with the last version that was written.
+/// A queue of byte strings. It refers to objects in the store it was read from.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     spine: Spine,
@@ -84,7 +85,6 @@ impl Queue {
     /// Puts an element behind all others, stamped by `clock` at wall-clock time `now`; returns the stamp.
     pub fn push(
         &mut self,
-        objects: &dyn Objects,
         clock: &mut Clock,
         now: Millis,
         payload: &[u8],
@@ -93,18 +93,13 @@ impl Queue {
             clock.observe(last);
         }
         let stamp = clock.stamp(now).map_err(|end| error(end.to_string()))?;
-        self.push_stamped(objects, stamp.clone(), payload)?;
+        self.push_stamped(stamp.clone(), payload)?;
         Ok(stamp)
     }
 
     /// Puts an element behind all others. Its stamp must be above theirs, and never have been used in this
     /// queue: if it was popped already on another branch, it is gone once the branches merge.
-    pub fn push_stamped(
-        &mut self,
-        objects: &dyn Objects,
-        stamp: Stamp,
-        payload: &[u8],
-    ) -> Result<(), StoreError> {
+    pub fn push_stamped(&mut self, stamp: Stamp, payload: &[u8]) -> Result<(), StoreError> {
         if let Some(last) = self.last().filter(|&last| last >= &stamp) {
             return Err(error(format!(
                 "stamp {stamp} is not above the last one, {last}"
@@ -117,8 +112,8 @@ impl Queue {
             )));
         }
         let payload = Arc::from(payload);
-        self.spine
-            .append(objects, Item::Element(Element { stamp, payload }))
+        self.spine.push(Item::Element(Element { stamp, payload }));
+        Ok(())
     }
 
     /// Takes the first element.

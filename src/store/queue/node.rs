@@ -4,6 +4,8 @@
 //! are the groups one level below, named `<stamp of the last element>,<number of elements>`; since stamps
 //! sort as their text does, Git's order of the entries is the queue's order.
 
+use std::sync::Arc;
+
 use super::super::entries::{Entries, Mode};
 use super::super::error::StoreError;
 use super::super::object::{Kind, ObjectId, Objects};
@@ -13,8 +15,8 @@ use super::element::{self, Element};
 /// The name of the type, and of what errors speak about.
 pub const NAME: &str = "queue";
 
-/// A stored group: everything its parent knows of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A group: everything its parent knows of it.
+#[derive(Clone, Debug)]
 pub struct Link {
     /// Stamp of the last element.
     pub last: Stamp,
@@ -23,7 +25,18 @@ pub struct Link {
     pub id: ObjectId,
     /// At least 1.
     pub level: usize,
+    /// The members, if it was made here; else they are in the store.
+    members: Option<Arc<[Item]>>,
 }
+
+impl PartialEq for Link {
+    /// Groups of one id and level are one group, wherever it is.
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, self.level) == (other.id, other.level)
+    }
+}
+
+impl Eq for Link {}
 
 /// One member of a queue's structure: an element, or a group of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,48 +90,50 @@ impl Link {
                 count: count.parse().ok()?,
                 id,
                 level,
+                members: None,
             };
             (link.entry_name() == name && mode == link.mode()).then_some(link)
         });
         parsed.ok_or_else(|| error(format!("its entry {name:?} is no group of level {level}")))
     }
 
-    /// Writes a group. `members` are of the level below, in order; the last one ends the group.
-    pub fn store(
-        objects: &dyn Objects,
-        members: &[Item],
-        level: usize,
-    ) -> Result<Self, StoreError> {
-        let last = members
-            .last()
-            .ok_or_else(|| error("a group is empty".to_owned()))?
-            .last();
-        let id = if level == 1 {
-            let elements = members.iter().filter_map(|item| match item {
-                Item::Element(element) => Some(element),
-                Item::Group(_) => None,
-            });
-            objects.put(Kind::Blob, element::print(elements).as_bytes())?
-        } else {
-            let mut entries = Entries::new();
-            for item in members {
-                if let Item::Group(link) = item {
-                    entries.insert(&link.entry_name(), link.mode(), link.id);
+    /// The group of these members, which are of the level below, in order; the last one, given apart, ends the group.
+    pub fn new(mut members: Vec<Item>, last: Item, level: usize) -> Self {
+        let stamp = last.last().clone();
+        members.push(last);
+        let (kind, data) = encode(&members, level);
+        Self {
+            last: stamp,
+            count: members.iter().map(Item::count).sum(),
+            id: ObjectId::of(kind, &data),
+            level,
+            members: Some(members.into()),
+        }
+    }
+
+    /// Writes what is not in the store yet.
+    pub fn store(&self, objects: &dyn Objects) -> Result<(), StoreError> {
+        // Where a group is, its members are.
+        if let Some(members) = &self.members
+            && objects.get(&self.id)?.is_none()
+        {
+            for member in members.iter() {
+                if let Item::Group(link) = member {
+                    link.store(objects)?;
                 }
             }
-            entries.store(objects)?
-        };
-        Ok(Self {
-            last: last.clone(),
-            count: members.iter().map(Item::count).sum(),
-            id,
-            level,
-        })
+            let (kind, data) = encode(members, self.level);
+            objects.put(kind, &data)?;
+        }
+        Ok(())
     }
 
     /// Reads the members, and checks that they are the group this link names: in order, as many, and that it ends
     /// at its last member and nowhere else.
     pub fn load(&self, objects: &dyn Objects) -> Result<Vec<Item>, StoreError> {
+        if let Some(members) = &self.members {
+            return Ok(members.to_vec());
+        }
         let members: Vec<Item> = if self.level == 1 {
             let text = objects.expect(&self.id, Kind::Blob)?;
             let elements = element::parse(&text)
@@ -143,6 +158,28 @@ impl Link {
         }
         Ok(members)
     }
+}
+
+/// The object of a group.
+fn encode(members: &[Item], level: usize) -> (Kind, Vec<u8>) {
+    if level == 1 {
+        return (Kind::Blob, print(members).into_bytes());
+    }
+    let mut entries = Entries::new();
+    for item in members {
+        if let Item::Group(link) = item {
+            entries.insert(&link.entry_name(), link.mode(), link.id);
+        }
+    }
+    (Kind::Tree, entries.encode().to_vec())
+}
+
+/// The text of those items that are elements.
+pub fn print<'a>(items: impl IntoIterator<Item = &'a Item>) -> String {
+    element::print(items.into_iter().filter_map(|item| match item {
+        Item::Element(element) => Some(element),
+        Item::Group(_) => None,
+    }))
 }
 
 /// Whether members of `level` are what stands in one group, or, if not `closed`, in one that has not ended yet.

@@ -8,7 +8,7 @@ use super::super::error::StoreError;
 use super::super::merge::Content;
 use super::super::object::{Kind, ObjectId, Objects};
 use super::element;
-use super::node::{Item, Link, error};
+use super::node::{Item, Link, error, print};
 use super::spine::{Ends, Spine};
 
 const FRONT: &str = "front";
@@ -31,6 +31,7 @@ pub fn write(objects: &dyn Objects, spine: &Spine) -> Result<Content, StoreError
             }
             for item in items.iter() {
                 if let Item::Group(link) = item {
+                    link.store(objects)?;
                     let name = format!("{end}{level},{}", link.entry_name());
                     entries.insert(&name, link.mode(), link.id);
                 }
@@ -38,13 +39,6 @@ pub fn write(objects: &dyn Objects, spine: &Spine) -> Result<Content, StoreError
         }
     }
     Ok(Content::Tree(entries.store(objects)?))
-}
-
-fn print<'a>(items: impl Iterator<Item = &'a Item>) -> String {
-    element::print(items.filter_map(|item| match item {
-        Item::Element(element) => Some(element),
-        Item::Group(_) => None,
-    }))
 }
 
 /// Reads a spine, which is settled, and refuses what is not the canonical form of one.

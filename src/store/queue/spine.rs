@@ -111,8 +111,8 @@ impl Spine {
                 Ok(())
             }
             item => {
-                self.count += item.count();
-                self.push(objects, item)
+                self.push(item);
+                Ok(())
             }
         }
     }
@@ -174,28 +174,27 @@ impl Spine {
                 .all(|ends| ends.rear.is_empty() && !ends.front.is_empty())
     }
 
-    /// Puts an item that is accepted behind all others, and ends the groups that end with it.
-    fn push(&mut self, objects: &dyn Objects, mut item: Item) -> Result<(), StoreError> {
+    /// Puts an item that is accepted behind all others, as any element is, and ends the groups that end with it.
+    pub fn push(&mut self, mut item: Item) {
+        self.count += item.count();
         let end = level(item.last());
         for at in item.level().. {
             if self.levels.len() == at {
                 self.levels.push(Ends::default());
             }
             let nothing_above = self.levels.len() == at + 1;
-            let ends = &mut self.levels[at];
-            let rear = Arc::make_mut(&mut ends.rear);
-            rear.push_back(item);
-            if end == at {
+            let Ends { front, rear } = &mut self.levels[at];
+            let is_first = front.is_empty() && nothing_above;
+            if end == at || is_first {
+                Arc::make_mut(rear).push_back(item);
+                if end > at {
+                    *front = std::mem::take(rear);
+                }
                 break;
             }
-            if ends.front.is_empty() && nothing_above {
-                ends.front = std::mem::take(&mut ends.rear);
-                break;
-            }
-            item = Item::Group(Link::store(objects, rear.make_contiguous(), at + 1)?);
-            rear.clear();
+            let members = std::mem::take(Arc::make_mut(rear));
+            item = Item::Group(Link::new(members.into(), item, at + 1));
         }
-        Ok(())
     }
 
     fn trim(&mut self) {
