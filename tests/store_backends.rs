@@ -5,13 +5,14 @@ mod store {
     pub mod branches;
     pub mod fixture;
     pub mod reading;
+    pub mod slices;
     pub mod transactions;
     pub mod watches;
     pub mod writers;
 }
 
 use store::fixture::Fixture;
-use store::{branches, reading, transactions, watches, writers};
+use store::{branches, reading, slices, transactions, watches, writers};
 
 macro_rules! over_all_back_ends {
     ($($module:ident :: $test:ident,)*) => {
@@ -52,6 +53,11 @@ over_all_back_ends! {
     branches::branches_are_made_moved_and_deleted,
     branches::what_breaks_a_rule_is_refused,
     branches::a_merge_that_breaks_a_rule_is_a_conflict,
+    slices::a_squash_keeps_ids_and_states,
+    slices::a_squash_keeps_both_parents_of_a_merge,
+    slices::a_slice_goes_to_another_store,
+    slices::a_slice_can_be_the_beginning,
+    slices::damaged_slices_are_refused,
     watches::every_state_is_reported,
     watches::scopes_select,
     watches::a_slow_watch_is_told_that_states_are_missing,

@@ -70,9 +70,12 @@ pub trait Backend: Send + Sync {
     /// Commits whose parents were cut off.
     fn boundary(&self) -> Result<Arc<IdSet>, StoreError>;
 
-    /// Cuts history: makes these commits the boundary, and drops what no branch leads to any more, except objects
-    /// younger than `grace`. The caller sees to it that nothing is committed meanwhile.
-    fn cut(&self, boundary: &[ObjectId], grace: Duration) -> Result<(), StoreError>;
+    /// Makes these the commits whose parents are cut off, durably. Nothing is dropped.
+    fn set_boundary(&self, boundary: &[ObjectId]) -> Result<(), StoreError>;
+
+    /// Drops what no branch leads to, without going past the boundary, except objects younger than `grace`. The
+    /// caller sees to it that nothing is committed meanwhile.
+    fn collect_garbage(&self, grace: Duration) -> Result<(), StoreError>;
 }
 
 /// Objects and branches in memory: nothing is durable, everything else holds.
@@ -149,13 +152,17 @@ impl Backend for MemoryBackend {
             .clone())
     }
 
-    fn cut(&self, boundary: &[ObjectId], _: Duration) -> Result<(), StoreError> {
+    fn set_boundary(&self, boundary: &[ObjectId]) -> Result<(), StoreError> {
         let mut refs = self.refs.write().unwrap_or_else(PoisonError::into_inner);
-        let boundary: IdSet = boundary.iter().map(|id| (*id, ())).collect();
+        refs.boundary = Arc::new(boundary.iter().map(|id| (*id, ())).collect());
+        Ok(())
+    }
+
+    fn collect_garbage(&self, _: Duration) -> Result<(), StoreError> {
+        let refs = self.refs.write().unwrap_or_else(PoisonError::into_inner);
         let roots = refs.heads.values().copied().collect();
-        let keep = super::reachable::reachable(&self.objects, roots, &boundary)?;
+        let keep = super::reachable::reachable(&self.objects, roots, &refs.boundary)?;
         self.objects.retain(|id| keep.contains_key(id));
-        refs.boundary = Arc::new(boundary);
         Ok(())
     }
 }

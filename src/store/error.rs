@@ -45,6 +45,9 @@ pub enum StoreError {
     /// A repository is not as it should be.
     #[error("{}: {detail}", path.display())]
     Repository { path: PathBuf, detail: String },
+    /// A bundle is damaged, or does not fit here.
+    #[error("cannot import the bundle: {0}")]
+    Bundle(String),
     /// The real Git could not do what it was asked to.
     #[error("git {command}: {message}")]
     Git { command: String, message: Arc<str> },

@@ -174,6 +174,10 @@ impl Store {
         &self.inner.committer
     }
 
+    pub(super) fn reader(&self) -> &Reader {
+        &self.inner.reader
+    }
+
     pub(super) fn hub(&self) -> &Hub {
         &self.inner.hub
     }

@@ -24,6 +24,7 @@ pub mod queue;
 pub mod reachable;
 pub mod reader;
 pub mod rope;
+pub mod squash;
 pub mod transaction;
 pub mod tree;
 pub mod tree_merge;

@@ -87,6 +87,14 @@ impl Reader {
         Ok(())
     }
 
+    /// Forgets what is kept at hand, because some of it may be gone.
+    pub fn forget(&self) -> Result<(), StoreError> {
+        self.blobs.clear();
+        self.directories.clear();
+        self.commits.clear();
+        self.refresh_boundary()
+    }
+
     /// Makes the objects of a batch readable before they are durable.
     pub fn announce(&self, objects: &[NewObject], batch: u64) {
         let mut pending = self.pending.write().unwrap_or_else(PoisonError::into_inner);

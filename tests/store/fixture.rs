@@ -27,6 +27,15 @@ impl Fixture {
         }
     }
 
+    /// One more empty store of the same kind.
+    pub fn another(&self) -> Self {
+        if self.directory.is_some() {
+            Self::git()
+        } else {
+            Self::memory()
+        }
+    }
+
     /// A new repository. What a test leaves in it has to please the real Git.
     pub fn git() -> Self {
         let directory = tempfile::tempdir().unwrap();

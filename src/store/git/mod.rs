@@ -12,6 +12,7 @@
 //! - Packs written here are joined in the background, so that their number grows with the logarithm of the
 //!   number of commits.
 
+mod bundle;
 pub mod disk;
 mod entry;
 mod index;
@@ -32,6 +33,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use bundle::Imported;
 use disk::{Disk, RealDisk};
 use layout::Layout;
 pub use process::Git;
@@ -207,11 +209,14 @@ impl Backend for GitBackend {
         })
     }
 
-    fn cut(&self, boundary: &[ObjectId], grace: Duration) -> Result<(), StoreError> {
+    fn set_boundary(&self, boundary: &[ObjectId]) -> Result<(), StoreError> {
         let lines: String = boundary.iter().map(|id| format!("{id}\n")).collect();
+        self.repository
+            .replace(&self.repository.layout.shallow(), lines.as_bytes())
+    }
+
+    fn collect_garbage(&self, grace: Duration) -> Result<(), StoreError> {
         self.repository.undisturbed(|| {
-            self.repository
-                .replace(&self.repository.layout.shallow(), lines.as_bytes())?;
             self.git.collect_garbage(grace.as_secs())?;
             self.repository.objects.rescan()
         })

@@ -101,15 +101,19 @@ impl Git {
         self.run(&arguments.concat()).map(drop)
     }
 
-    /// Offers a commit to another repository as its branch. Refused unless that only moves the branch forward.
+    /// Offers a commit to another repository, known here as remote `name`, as its branch. Refused unless
+    /// that only moves the branch forward.
     pub fn push(
         &self,
+        name: &str,
         url: &str,
         commit: &ObjectId,
         branch: &BranchName,
     ) -> Result<(), StoreError> {
         let refs = format!("{commit}:refs/heads/{branch}");
-        self.run(&["push", "--quiet", "--end-of-options", url, &refs])
+        self.run(&["push", "--quiet", "--end-of-options", url, &refs])?;
+        let known = format!("refs/remotes/{name}/{branch}");
+        self.run(&["update-ref", &known, &commit.to_string()])
             .map(drop)
     }
 }
