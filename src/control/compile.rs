@@ -11,8 +11,8 @@ use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
 use crate::table::maglev::{Digest, Maglev, TooManyBackends};
 use crate::table::service::{ServiceIndex, ServiceKey, ServiceMap};
 use crate::table::snapshot::{
-    Backend, BackendState, Delivery, EarlyLimits, Hop, HopIndex, PortIndex, PortView, Prefix,
-    Rates, Service, Snapshot,
+    Backend, BackendState, Delivery, EarlyLimits, Hop, HopIndex, MacFilter, PortIndex, PortView,
+    Prefix, Rates, Service, Snapshot,
 };
 use crate::table::template::{LinkHeader, Template, Tunnel};
 
@@ -245,11 +245,21 @@ fn port_views(config: &Config, macs: &[[u8; 6]], gateways: &[Option<HopIndex>]) 
         .zip(gateways)
         .map(|((port, &mac), &gateway)| PortView {
             mac,
+            filter: mac_filter(port, mac),
             vlan: port.vlan.map(|v| v.get()),
             mtu: port.mtu.get(),
             gateway,
         })
         .collect()
+}
+
+/// On a link every station has its frames; a port without one takes whatever it is given.
+fn mac_filter(port: &crate::pool::Port, mac: [u8; 6]) -> MacFilter {
+    if port.has_link() {
+        MacFilter::only(mac)
+    } else {
+        MacFilter::ANY
+    }
 }
 
 fn local_addresses(config: &Config) -> Box<[(crate::table::service::Address, PortIndex)]> {

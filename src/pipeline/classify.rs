@@ -169,6 +169,9 @@ fn try_classify(
     let link = l2(frame).map_err(|_| DropReason::BadEthernet)?;
     if let Some(port) = snapshot.ports.get(usize::from(ingress.0)) {
         check_tags(port, &link)?;
+        if !port.filter.takes(frame) {
+            return stray(snapshot, frame, &link);
+        }
     }
     let outer = match link.ethertype {
         EtherType::IPV4 => ipv4(frame, link.l3_offset)?,
@@ -178,6 +181,28 @@ fn try_classify(
     };
     if is_tunnel(outer.protocol) && snapshot.local_port(outer.destination).is_some() {
         return decapsulate(snapshot, frame, &outer);
+    }
+    transport(frame, outer)
+}
+
+/// A frame that is not addressed to the port. One for another station is not ours, whatever it carries.
+/// One for a group may be for the host, but a service's packet is for one rail alone (RFC 1122, section
+/// 3.3.6: what came by link-layer broadcast is for a broadcast or multicast address).
+#[cold]
+fn stray(snapshot: &Snapshot, frame: &[u8], link: &L2) -> Result<Parsed, DropReason> {
+    const GROUP: u8 = 1;
+    if frame.first().is_none_or(|octet| octet & GROUP == 0) {
+        return Err(DropReason::NotOurMac);
+    }
+    let outer = match link.ethertype {
+        EtherType::IPV4 => ipv4(frame, link.l3_offset)?,
+        EtherType::IPV6 => ipv6(frame, link.l3_offset)?,
+        EtherType::ARP => return Ok(Parsed::of(Kind::Arp, link.l3_offset)),
+        _ => return Ok(Parsed::of(Kind::Other, link.l3_offset)),
+    };
+    let tunnel = is_tunnel(outer.protocol) && snapshot.local_port(outer.destination).is_some();
+    if tunnel || snapshot.map.is_vip(outer.destination) {
+        return Err(DropReason::NotOurMac);
     }
     transport(frame, outer)
 }

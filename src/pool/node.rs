@@ -185,6 +185,13 @@ impl Port {
     /// The most queue pairs of a port.
     pub const MAX_QUEUES: u16 = 1_024;
 
+    /// Whether there are other stations behind it. Ports that invent packets, read them from capture
+    /// files or are given them by the process itself have none, so whatever they bring is for us.
+    pub fn has_link(&self) -> bool {
+        const WITHOUT: [&str; 3] = ["net_null", "net_pcap", "net_ring"];
+        !WITHOUT.iter().any(|driver| self.device.starts_with(driver))
+    }
+
     /// Whether a packet to `address` needs no gateway here. IPv6 link-local addresses are on-link
     /// everywhere (RFC 4291, section 2.5.6).
     pub fn on_link(&self, address: IpAddr) -> bool {

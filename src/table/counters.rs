@@ -47,6 +47,8 @@ drop_reasons! {
     BadEthernet = "bad_ethernet",
     /// A tag the port does not carry.
     BadVlan = "bad_vlan",
+    /// The frame is addressed to another station: a bridge floods it, and another rail has it too.
+    NotOurMac = "not_our_mac",
     /// An ARP packet that lies about its sizes or addresses.
     BadArp = "bad_arp",
     /// An IPv4 header with a wrong version, header length or total length.

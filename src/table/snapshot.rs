@@ -26,12 +26,45 @@ pub struct HopIndex(pub u32);
 pub struct PortView {
     /// Our link address there.
     pub mac: [u8; 6],
+    /// Which frames are for us.
+    pub filter: MacFilter,
     /// The tag its frames carry.
     pub vlan: Option<u16>,
     /// Largest IP packet it carries, in bytes.
     pub mtu: u16,
     /// First live gateway on this port, if any.
     pub gateway: Option<HopIndex>,
+}
+
+/// Which destination a frame must have to be for us: one load and one comparison.
+///
+/// A bridge that does not know where a station is sends its frames out of every port; if all rails on
+/// it forwarded such a frame, its receiver would see it several times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MacFilter {
+    /// The address as the first six bytes of a little-endian word.
+    word: u64,
+    mask: u64,
+}
+
+impl MacFilter {
+    /// Takes every frame.
+    pub const ANY: MacFilter = MacFilter { word: 0, mask: 0 };
+
+    /// Takes frames to this address alone.
+    pub fn only([a, b, c, d, e, f]: [u8; 6]) -> Self {
+        MacFilter {
+            word: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+            mask: (1 << 48) - 1,
+        }
+    }
+
+    /// Whether the frame is to this address. One too short to have a destination is not.
+    #[inline]
+    pub fn takes(&self, frame: &[u8]) -> bool {
+        let start = frame.first_chunk().map(|first| u64::from_le_bytes(*first));
+        start.is_some_and(|start| start & self.mask == self.word)
+    }
 }
 
 /// Where a packet goes next on the link.

@@ -8,6 +8,7 @@ mod encap;
 mod fragments;
 mod hold;
 mod icmp;
+mod link;
 mod local;
 mod malformed;
 mod path_errors;
