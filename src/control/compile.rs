@@ -368,9 +368,9 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
         let v6_inside = !service.vip.is_ipv4();
         let source = tunnel_source(config, port, backend.address.is_ipv6());
         let tunnel = |tunnel| {
-            let source = source?;
+            let (source, host_bits) = source?;
             let template = Template::new(way.link, source, backend.address, tunnel, v6_inside)?;
-            Some((Delivery::Tunnel, template))
+            Some((Delivery::Tunnel, template.with_entropy(host_bits)))
         };
         let (delivery, template) = match service.encap {
             Encap::Gre { key } => tunnel(Tunnel::Gre { key })?,
@@ -409,15 +409,26 @@ pub fn gateways(config: &Config) -> impl Iterator<Item = (usize, IpAddr)> + '_ {
     ports.flat_map(|(i, port)| port.gateways.iter().map(move |g| (i, *g)))
 }
 
-/// The outer source: the configured one, else the leaving port's first address of the family.
-fn tunnel_source(config: &Config, port: &crate::pool::Port, v6: bool) -> Option<IpAddr> {
+/// The outer source and how many of its last bits come from the flow hash: the configured prefix, else
+/// the configured address, else the leaving port's first address of the family.
+fn tunnel_source(config: &Config, port: &crate::pool::Port, v6: bool) -> Option<(IpAddr, u8)> {
+    let prefix = if v6 {
+        config.tunnel.entropy_prefix6
+    } else {
+        config.tunnel.entropy_prefix
+    };
+    if let Some(prefix) = prefix {
+        let bits = if v6 { 128 } else { 32 };
+        return Some((prefix.address(), bits - prefix.prefix_len()));
+    }
     let configured = if v6 {
         config.tunnel.source6.map(IpAddr::from)
     } else {
         config.tunnel.source.map(IpAddr::from)
     };
-    configured.or_else(|| {
+    let source = configured.or_else(|| {
         let mut own = port.addresses.iter().map(|a| a.address());
         own.find(|a| a.is_ipv6() == v6)
-    })
+    });
+    source.map(|source| (source, 0))
 }

@@ -7,7 +7,7 @@ use zerocopy::network_endian::U16;
 use crate::table::hash::FlowHash;
 use crate::table::service::Address;
 use crate::table::snapshot::{Backend, Delivery, Hop, PortIndex, Snapshot};
-use crate::table::template::{Template, Tunnel};
+use crate::table::template::{Template, Tunnel, entropy_host_v4, entropy_host_v6};
 use crate::wire::checksum::{self, pseudo_v6};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
@@ -108,12 +108,17 @@ fn port_mtu(snapshot: &Snapshot, port: PortIndex) -> u16 {
 #[inline]
 fn patch(packet: &mut [u8], template: &Template, class: u8, hash: FlowHash) {
     let total = packet.len() as u16;
+    let entropy = if template.entropy_bits > 0 {
+        set_source_host(packet, template, hash)
+    } else {
+        0
+    };
     if template.outer_v6 {
         patch_ipv6(packet, class, hash, total - 40);
     } else {
         // The template's sum holds the headers' own length; the payload's is what is missing.
         let payload = u32::from(total - template.overhead());
-        let sum = template.partial_sum + payload + u32::from(class);
+        let sum = template.partial_sum + payload + u32::from(class) + entropy;
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);
         packet[1] = class;
@@ -123,6 +128,24 @@ fn patch(packet: &mut [u8], template: &Template, class: u8, hash: FlowHash) {
     if let Tunnel::Gue { .. } = template.tunnel {
         patch_gue(packet, template.outer_v6, hash);
     }
+}
+
+/// Fills the host bits of the outer source from the flow hash; returns what that adds to the sum of an
+/// IPv4 header.
+#[inline(never)]
+fn set_source_host(packet: &mut [u8], template: &Template, hash: FlowHash) -> u32 {
+    if template.outer_v6 {
+        let host = entropy_host_v6(hash.0, template.entropy_bits).to_be_bytes();
+        for (octet, host) in packet[8..24].iter_mut().zip(host) {
+            *octet |= host;
+        }
+        return 0;
+    }
+    let host = entropy_host_v4(hash.0, template.entropy_bits);
+    for (octet, host) in packet[12..16].iter_mut().zip(host.to_be_bytes()) {
+        *octet |= host;
+    }
+    (host >> 16) + (host & 0xffff)
 }
 
 #[inline]

@@ -110,6 +110,35 @@ pub struct Template {
     /// One's complement sum over the outer IPv4 header as stored (length of the headers alone,
     /// DSCP/ECN and checksum zero), not folded beyond 32 bits.
     pub partial_sum: u32,
+    /// Host bits of the outer source that come from the flow hash; they are zero in the template. 0 for
+    /// a source that is one address.
+    pub entropy_bits: u8,
+}
+
+/// The host part of an outer source of `bits` host bits, so that what a backend spreads by addresses
+/// is spread by flows. Taken from the half of the hash that chooses no Maglev slot. Never the network
+/// or broadcast address of a prefix that has them.
+pub fn entropy_host_v4(hash: u64, bits: u8) -> u32 {
+    match bits {
+        0 => 0,
+        // RFC 3021: both addresses of a /31 are hosts.
+        1 => hash as u32 & 1,
+        _ => {
+            let hosts = (1u64 << bits.min(32)) - 2;
+            1 + ((u64::from(hash as u32) * hosts) >> 32) as u32
+        }
+    }
+}
+
+/// As [`entropy_host_v4`]; host part zero would be the subnet's routers (RFC 4291, section 2.6.1),
+/// but on a /127 (RFC 6164).
+pub fn entropy_host_v6(hash: u64, bits: u8) -> u128 {
+    let wide = u128::from(hash) << 64 | u128::from(hash);
+    let host = match bits {
+        0 => 0,
+        bits => wide & (u128::MAX >> (128 - u32::from(bits.min(128)))),
+    };
+    if bits > 1 { host.max(1) } else { host }
 }
 
 impl Template {
@@ -149,7 +178,17 @@ impl Template {
             outer_v6: destination.is_ipv6(),
             tunnel,
             partial_sum,
+            entropy_bits: 0,
         })
+    }
+
+    /// The same headers, the last `bits` bits of whose source come from the flow hash: the source has to
+    /// be the network of a prefix.
+    pub fn with_entropy(self, bits: u8) -> Template {
+        Template {
+            entropy_bits: bits,
+            ..self
+        }
     }
 
     /// The link header alone, for packets that are not wrapped.
@@ -164,6 +203,7 @@ impl Template {
             outer_v6: v6,
             tunnel: Tunnel::Ipip,
             partial_sum: 0,
+            entropy_bits: 0,
         }
     }
 
@@ -293,6 +333,34 @@ mod tests {
         ];
         assert_eq!(t.bytes(), expected);
         assert_eq!(t.partial_sum, sum(&expected[14..34]));
+    }
+
+    #[test]
+    fn entropy_fills_the_host_bits_and_no_more() {
+        let hashes = (0..5000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for bits in [1, 2, 4, 8, 16, 24, 31] {
+            let hosts: std::collections::BTreeSet<_> =
+                hashes.clone().map(|h| entropy_host_v4(h, bits)).collect();
+            let most = (1u64 << bits) - 1;
+            let (first, last) = if bits == 1 { (0, 1) } else { (1, most - 1) };
+            assert!(
+                hosts
+                    .iter()
+                    .all(|h| (first..=last).contains(&u64::from(*h)))
+            );
+            let expected = (last - first + 1).min(4000) as usize;
+            assert!(hosts.len() >= expected * 9 / 10, "{bits}: {}", hosts.len());
+        }
+        for bits in [1, 2, 64, 65, 127] {
+            let hosts = hashes.clone().map(|h| entropy_host_v6(h, bits));
+            assert!(
+                hosts
+                    .clone()
+                    .all(|h| h >> bits == 0 && (bits == 1 || h > 0))
+            );
+        }
+        assert_eq!(entropy_host_v4(u64::MAX, 0), 0);
+        assert_eq!(entropy_host_v6(u64::MAX, 0), 0);
     }
 
     #[test]

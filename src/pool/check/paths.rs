@@ -35,10 +35,16 @@ pub fn sources(rail: &Rail<'_>, found: &mut Vec<Violation>) {
         }
         for (number, backend) in service.backends.iter().enumerate() {
             let (source, family) = match backend.address {
-                IpAddr::V4(_) => (rail.tunnel.source.map(IpAddr::from), "IPv4"),
-                IpAddr::V6(_) => (rail.tunnel.source6.map(IpAddr::from), "IPv6"),
+                IpAddr::V4(_) => (
+                    rail.tunnel.source.is_some() || rail.tunnel.entropy_prefix.is_some(),
+                    "IPv4",
+                ),
+                IpAddr::V6(_) => (
+                    rail.tunnel.source6.is_some() || rail.tunnel.entropy_prefix6.is_some(),
+                    "IPv6",
+                ),
             };
-            if source.is_none() {
+            if !source {
                 let at = Place::new(Item::Backend(index, number), "address");
                 let message = format!(
                     "no port has an {family} address to send the tunnel to {} from",
