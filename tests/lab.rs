@@ -13,6 +13,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -241,6 +243,54 @@ fn transfers_outlive_changes_of_the_pool() {
     for transfer in transfers {
         transfer.join().unwrap();
     }
+}
+
+/// Uploads on connections to a backend that stays go on through a thousand swaps of the tables.
+///
+/// ```text
+///   client-1 ── uploads until the end ──── web-1      web-2: drain, down, up, drain, down, up ...
+/// ```
+#[test]
+fn a_transfer_outlives_a_thousand_swaps() {
+    const SWAPS: usize = 1000;
+    if cannot_make_namespaces() {
+        return;
+    }
+    let mut lab = up("t-swaps");
+    lab.write_configs(&States::new()).unwrap();
+    lab.start_rails().unwrap();
+    let client = lab.netns("client-1");
+    let done = Arc::new(AtomicBool::new(false));
+    let transfers = [files::PORT, files::IPIP_PORT].map(|port| {
+        let vip = SocketAddr::from((VIP, port));
+        let mut connection = client.enter(|| connect_to("web-1", vip)).unwrap();
+        let done = Arc::clone(&done);
+        thread::spawn(move || {
+            let mut uploads = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(connection.post("/", 1 << 18).unwrap().body, "web-1\n");
+                uploads += 1;
+            }
+            uploads
+        })
+    });
+    let generation = |lab: &Lab| -> u64 {
+        let pages = ["rail-a", "rail-b"].map(|rail| settled_metrics(lab, rail));
+        let generations = pages.iter().flat_map(|page| page.lines());
+        let generations =
+            generations.filter_map(|line| line.strip_prefix("rustyrail_snapshot_generation "));
+        generations.map(|value| value.parse::<u64>().unwrap()).sum()
+    };
+    let before = generation(&lab);
+    for state in ["drain", "down", "up"].into_iter().cycle().take(SWAPS / 2) {
+        lab.apply(&States::from([("web-2".to_owned(), state)]))
+            .unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    let uploads = transfers.map(|transfer| transfer.join().unwrap());
+    assert!(uploads.iter().all(|uploads| *uploads > 0), "{uploads:?}");
+    let swaps = generation(&lab) - before;
+    assert!(swaps >= SWAPS as u64, "{swaps} swaps");
 }
 
 type Transfer = fn(&mut Connection);
