@@ -1,6 +1,6 @@
 //! Rail-wide backend ids: who has which, and when a used one may be given out again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::pool::{Name, Pool};
 use crate::table::{BackendId, IdSet};
@@ -19,7 +19,8 @@ pub struct BackendName {
 #[derive(Debug, Clone, Default)]
 pub struct BackendIds {
     names: HashMap<BackendName, BackendId>,
-    retired: BTreeSet<BackendId>,
+    /// Ids whose backend is gone, and which one it was.
+    retired: BTreeMap<BackendId, BackendName>,
     free: BTreeSet<BackendId>,
     highest: u32,
 }
@@ -30,8 +31,9 @@ pub struct BackendIds {
 pub struct NoFreeId;
 
 impl BackendIds {
-    /// Gives every backend of the pool an id and retires the ids of those that left it. On an error
-    /// nothing has changed.
+    /// Gives every backend of the pool an id and retires the ids of those that left it. One that comes
+    /// back while its id is still retired gets it again, and with it the connections pinned to it. On an
+    /// error nothing has changed.
     pub fn assign(&mut self, pool: &Pool) -> Result<(), NoFreeId> {
         let wanted: Vec<_> = pool
             .services
@@ -43,13 +45,20 @@ impl BackendIds {
                 })
             })
             .collect();
-        let fresh = wanted
+        let back: HashMap<_, _> = self.retired.iter().map(|(id, name)| (name, *id)).collect();
+        let back: HashMap<BackendName, BackendId> = wanted
             .iter()
-            .filter(|n| !self.names.contains_key(n))
-            .count();
+            .filter_map(|name| Some((name.clone(), *back.get(name)?)))
+            .collect();
+        let is_known = |name| self.names.contains_key(name) || back.contains_key(name);
+        let fresh = wanted.iter().filter(|name| !is_known(name)).count();
         let available = self.free.len() + (BackendId::MAX.get() - self.highest) as usize;
         if fresh > available {
             return Err(NoFreeId);
+        }
+        for (name, id) in back {
+            self.retired.remove(&id);
+            self.names.insert(name, id);
         }
         for name in &wanted {
             if !self.names.contains_key(name) {
@@ -61,7 +70,7 @@ impl BackendIds {
         self.names.retain(|name, id| {
             let kept = wanted.contains(name);
             if !kept {
-                self.retired.insert(*id);
+                self.retired.insert(*id, name.clone());
             }
             kept
         });
@@ -85,7 +94,7 @@ impl BackendIds {
 
     /// Ids whose backend is gone and that some table may still name.
     pub fn retired(&self) -> impl Iterator<Item = BackendId> {
-        self.retired.iter().copied()
+        self.retired.keys().copied()
     }
 
     /// Frees the retired ids that a scan of all connection tables did not find. The scan must have
@@ -93,9 +102,9 @@ impl BackendIds {
     pub fn reclaim(&mut self, still_named: &IdSet) {
         let (kept, freed) = std::mem::take(&mut self.retired)
             .into_iter()
-            .partition::<BTreeSet<_>, _>(|id| still_named.contains(*id));
+            .partition::<BTreeMap<_, _>, _>(|(id, _)| still_named.contains(*id));
         self.retired = kept;
-        self.free.extend(freed);
+        self.free.extend(freed.into_keys());
     }
 
     /// One more than the largest id ever given out: the length of an array indexed by id.
@@ -162,5 +171,15 @@ mod tests {
             .expect("room");
         assert_eq!(id(&ids, "e"), Some(1));
         assert_eq!(ids.places(), 5);
+    }
+
+    #[test]
+    fn a_backend_that_comes_back_in_time_gets_its_id_again() {
+        let mut ids = BackendIds::default();
+        ids.assign(&config(&["a", "b"]).pool).expect("room");
+        ids.assign(&config(&["b"]).pool).expect("room");
+        ids.assign(&config(&["c", "b", "a"]).pool).expect("room");
+        assert_eq!((id(&ids, "a"), id(&ids, "c")), (Some(1), Some(3)));
+        assert_eq!(ids.retired().count(), 0);
     }
 }

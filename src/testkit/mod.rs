@@ -30,7 +30,7 @@ mod upper;
 pub use addr::{ToIpv4, ToIpv6, ToMac};
 pub use frame::Frame;
 pub use packet::{PacketBuilder, arp_reply, arp_request, ether, ipv4, ipv6};
-pub use rail::Rail;
+pub use rail::{NEXT_HOP_MAC, Rail};
 
 use crate::wire::MacAddr;
 
