@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::pool::{Config, Encap, IfAddr, Name, Pool, Service as PoolService, State};
+use crate::pool::{Config, Encap, IfAddr, Ingress, Name, Pool, Service as PoolService, State};
 use crate::table::HashKey;
 use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
 use crate::table::maglev::{Digest, Maglev, TooManyBackends};
@@ -17,11 +17,17 @@ use crate::table::snapshot::{
 use crate::table::template::{LinkHeader, Template, Tunnel};
 
 use super::ids::{BackendIds, BackendName, NoFreeId};
+use super::ways::{self, RailTables};
 
 /// Answers which link address a next hop has, if it is known.
 pub trait LinkAddresses {
     /// The link address of `address`.
     fn mac(&self, address: IpAddr) -> Option<[u8; 6]>;
+
+    /// Whether the rail at `address` is alive. Where nobody asks, every one is.
+    fn rail_alive(&self, _address: IpAddr) -> bool {
+        true
+    }
 }
 
 /// Why a valid configuration cannot become a snapshot.
@@ -33,6 +39,9 @@ pub enum CompileError {
     /// One service has more backends than a slot can name.
     #[error("service \"{0}\" has {1}")]
     TooManyBackends(Name, TooManyBackends),
+    /// More rails than a slot can name.
+    #[error("too many rails to share fragments between: {0}")]
+    TooManyRails(TooManyBackends),
     /// A timeout that the connection table cannot express.
     #[error(transparent)]
     Timeout(#[from] TimeoutError),
@@ -104,6 +113,7 @@ pub fn compile(
     }
     tables.retain(&config.pool.services);
     let gateways = hops.live_gateways(config);
+    let peers = ways::peers(config, &mut hops, &mut tables.rails)?;
     Ok(Snapshot {
         generation: previous.map_or(1, |p| p.generation + 1),
         hash_key: config.pool.hash_key,
@@ -132,6 +142,7 @@ pub fn compile(
             bytes: config.limits.held_fragment_bytes as usize,
             time: config.limits.held_fragment_time,
         },
+        peers,
     })
 }
 
@@ -140,6 +151,7 @@ pub fn compile(
 pub struct TableCache {
     entries: HashMap<Name, CachedTable>,
     builds: Builds,
+    rails: RailTables,
 }
 
 /// How many tables were built, and how long that took in all.
@@ -245,7 +257,7 @@ fn port_views(config: &Config, macs: &[[u8; 6]], gateways: &[Option<HopIndex>]) 
         .zip(gateways)
         .map(|((port, &mac), &gateway)| PortView {
             mac,
-            filter: mac_filter(port, mac),
+            filter: mac_filter(config, port, mac),
             vlan: port.vlan.map(|v| v.get()),
             mtu: port.mtu.get(),
             gateway,
@@ -253,9 +265,10 @@ fn port_views(config: &Config, macs: &[[u8; 6]], gateways: &[Option<HopIndex>]) 
         .collect()
 }
 
-/// On a link every station has its frames; a port without one takes whatever it is given.
-fn mac_filter(port: &crate::pool::Port, mac: [u8; 6]) -> MacFilter {
-    if port.has_link() {
+/// On a link every station has its frames; a port without one takes whatever it is given, and where all
+/// rails see all packets their frames are addressed to nobody in particular.
+fn mac_filter(config: &Config, port: &crate::pool::Port, mac: [u8; 6]) -> MacFilter {
+    if port.has_link() && config.pool.ingress == Ingress::Ecmp {
         MacFilter::only(mac)
     } else {
         MacFilter::ANY
@@ -284,7 +297,7 @@ fn broadcasts(config: &Config) -> Box<[(crate::table::service::Address, PortInde
 }
 
 /// The next hops of one snapshot, found while its backends are compiled.
-struct Hops<'a, L> {
+pub(super) struct Hops<'a, L> {
     config: &'a Config,
     macs: &'a [[u8; 6]],
     neighbors: &'a L,
@@ -301,6 +314,16 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
             list: Vec::new(),
             known: HashMap::new(),
         }
+    }
+
+    /// What is known of stations and rails.
+    pub(super) fn neighbors(&self) -> &'a L {
+        self.neighbors
+    }
+
+    /// A next hop found before.
+    pub(super) fn get(&self, hop: HopIndex) -> Option<&Hop> {
+        self.list.get(hop.0 as usize)
     }
 
     fn hop(&mut self, address: IpAddr, port: usize) -> HopIndex {
@@ -331,7 +354,7 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
 
     /// The way to `address`: on the link of a port, else the first live gateway of its family, else
     /// the first gateway at all.
-    fn way(&mut self, address: IpAddr) -> Option<(HopIndex, bool)> {
+    pub(super) fn way(&mut self, address: IpAddr) -> Option<(HopIndex, bool)> {
         if let Some((port, _)) = self.config.port_on_link(address) {
             return Some((self.hop(address, port), false));
         }
@@ -410,7 +433,7 @@ pub fn gateways(config: &Config) -> impl Iterator<Item = (usize, IpAddr)> + '_ {
 }
 
 /// The outer source and how many of its last bits come from the flow hash: the configured prefix, else
-/// the configured address, else the leaving port's first address of the family.
+/// the rail's own address.
 fn tunnel_source(config: &Config, port: &crate::pool::Port, v6: bool) -> Option<(IpAddr, u8)> {
     let prefix = if v6 {
         config.tunnel.entropy_prefix6
@@ -421,14 +444,19 @@ fn tunnel_source(config: &Config, port: &crate::pool::Port, v6: bool) -> Option<
         let bits = if v6 { 128 } else { 32 };
         return Some((prefix.address(), bits - prefix.prefix_len()));
     }
+    own_source(config, port, v6).map(|source| (source, 0))
+}
+
+/// The rail's own address in outer headers: the configured one, else the leaving port's first address
+/// of the family.
+pub(super) fn own_source(config: &Config, port: &crate::pool::Port, v6: bool) -> Option<IpAddr> {
     let configured = if v6 {
         config.tunnel.source6.map(IpAddr::from)
     } else {
         config.tunnel.source.map(IpAddr::from)
     };
-    let source = configured.or_else(|| {
+    configured.or_else(|| {
         let mut own = port.addresses.iter().map(|a| a.address());
         own.find(|a| a.is_ipv6() == v6)
-    });
-    source.map(|source| (source, 0))
+    })
 }

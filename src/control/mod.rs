@@ -8,3 +8,4 @@ pub mod rail;
 mod solicit;
 pub mod trace;
 pub mod traffic;
+mod ways;

@@ -5,6 +5,7 @@
 
 use crate::table::HashKey;
 use crate::table::hash::{FlowBlocks, FlowHash, flow_hash_v6, tuple3_hash_v4, tuple3_hash_v6};
+use crate::table::peers::Origin;
 use crate::table::service::Address;
 use crate::table::snapshot::{PortIndex, PortView, Snapshot};
 use crate::wire::gre::Gre;
@@ -42,6 +43,8 @@ pub struct Parsed {
     pub end: u16,
     /// The tunnel header in front of it has been read and is to be taken off.
     pub decapsulated: bool,
+    /// Who sent it here.
+    pub origin: Origin,
     /// Transport protocol.
     pub protocol: IpProtocol,
     /// TCP flags; zero for everything else.
@@ -74,6 +77,7 @@ impl Parsed {
             l4: 0,
             end: 0,
             decapsulated: false,
+            origin: Origin::Network,
             protocol: IpProtocol(0),
             flags: TcpFlags(0),
             class: TrafficClass(0),
@@ -277,9 +281,11 @@ fn decapsulate(snapshot: &Snapshot, frame: &[u8], outer: &Parsed) -> Result<Pars
     let payload = frame
         .get(usize::from(outer.l4)..usize::from(outer.end))
         .ok_or(DropReason::BadGre)?;
+    let mut origin = Origin::Network;
     let (ethertype, l3) = match outer.protocol {
         IpProtocol::GRE => {
             let gre = Gre::parse(payload).map_err(|_| DropReason::BadGre)?;
+            origin = snapshot.peers.origin(outer.source, gre.key)?;
             (gre.protocol, outer.end - gre.payload.len() as u16)
         }
         IpProtocol::IPV6 => (EtherType::IPV6, outer.l4),
@@ -299,6 +305,7 @@ fn decapsulate(snapshot: &Snapshot, frame: &[u8], outer: &Parsed) -> Result<Pars
     let ecn = Ecn::decapsulate(inner.class.ecn(), outer.class.ecn()).ok_or(DropReason::Ecn)?;
     inner.class = inner.class.with_ecn(ecn);
     inner.decapsulated = true;
+    inner.origin = origin;
     transport(frame, inner)
 }
 

@@ -15,6 +15,9 @@ use super::frame::Frame;
 use super::verdict::{DropReason, Verdict};
 use super::{Pipeline, no_service};
 
+/// What the memory of tromboned datagrams has in the place of a backend.
+const ELSEWHERE: BackendId = BackendId::MAX;
+
 impl Pipeline {
     /// Steers one fragment of a datagram to a VIP. One that comes before the first waits for it.
     #[cold]
@@ -26,8 +29,24 @@ impl Pipeline {
         fragment: Fragment,
         ingress: PortIndex,
     ) -> Verdict {
+        let verdict = self.steer_fragment(snapshot, frame, parsed, fragment, ingress);
+        self.count_from_peer(snapshot, parsed, verdict);
+        verdict
+    }
+
+    fn steer_fragment<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frame: &mut F,
+        parsed: &Parsed,
+        fragment: Fragment,
+        ingress: PortIndex,
+    ) -> Verdict {
         if !snapshot.map.is_vip(parsed.destination) {
             return no_service(snapshot, parsed, ingress);
+        }
+        if let Some(owner) = self.owner_elsewhere(snapshot, parsed) {
+            return self.hand_over(snapshot, frame, parsed, ingress, owner);
         }
         let datagram = datagram(snapshot, parsed, fragment);
         let id = if fragment.is_first() {
@@ -39,13 +58,19 @@ impl Pipeline {
                 return Verdict::Drop(DropReason::NoService);
             };
             let Some(id) = self.steer_first(snapshot, index, parsed) else {
-                return Verdict::Drop(DropReason::NoBackend);
+                // The others of the datagram are to follow it.
+                let tromboned = &self.shared.tromboned;
+                tromboned.remember(datagram, ELSEWHERE, self.now);
+                return self.trombone(snapshot, frame, parsed, parsed, ingress);
             };
             // A second first fragment is sent where the one before it was.
             self.shared.fragments.remember(datagram, id, self.now)
         } else {
             match self.shared.fragments.lookup(datagram, self.now) {
                 Some(id) => id,
+                None if self.went_elsewhere(datagram) => {
+                    return self.trombone(snapshot, frame, parsed, parsed, ingress);
+                }
                 None => return Verdict::Await,
             }
         };
@@ -53,6 +78,12 @@ impl Pipeline {
             return Verdict::Drop(DropReason::NoBackend);
         };
         self.deliver(snapshot, frame, parsed, ingress, (id, backend))
+    }
+
+    /// The first fragment of the datagram went to a rail elsewhere.
+    fn went_elsewhere(&self, datagram: FlowHash) -> bool {
+        let sent = self.shared.tromboned.lookup(datagram, self.now);
+        sent.is_some()
     }
 
     /// As every packet of the flow, but a pin of another worker counts where this one has none.

@@ -12,6 +12,7 @@ mod fragment;
 pub mod frame;
 mod icmp;
 mod local;
+mod peer;
 mod quoted;
 pub mod rewrite;
 pub mod shared;
@@ -133,6 +134,9 @@ impl Pipeline {
             parsed.hash = parsed.hash_v6(snapshot).unwrap_or(hash);
             self.conns.prefetch(parsed.hash);
         }
+        if snapshot.peers.mirror {
+            Self::sift(snapshot, frames, &mut stage.parsed);
+        }
     }
 
     /// Second stage: a verdict for every frame, in order; frames are rewritten for it.
@@ -166,6 +170,13 @@ impl Pipeline {
         self.advance(now);
         let mut parsed = classify(snapshot, ingress, frame.data());
         parsed.hash = flow_hash(snapshot, &parsed);
+        if snapshot.peers.mirror {
+            Self::sift(
+                snapshot,
+                std::slice::from_ref(frame),
+                std::slice::from_mut(&mut parsed),
+            );
+        }
         let verdict = self.process(snapshot, frame, &parsed, ingress);
         self.count(verdict);
         verdict
@@ -177,7 +188,7 @@ impl Pipeline {
     /// 2. ICMP for a VIP or for the rail concerns the path itself, not a connection.
     /// 3. A fragment follows the first one of its datagram.
     /// 4. The destination names a service, or the packet is for the rail, its host, or nobody.
-    /// 5. Connection table or Maglev slot choose the backend.
+    /// 5. Connection table or Maglev slot choose the backend; without one, a rail elsewhere may help.
     /// 6. The packet is wrapped for that backend and its next hop.
     #[inline]
     fn process<F: Frame>(
@@ -204,10 +215,10 @@ impl Pipeline {
                 .map
                 .lookup(parsed.destination, parsed.protocol.0, parsed.ports.1)
         else {
-            return no_service(snapshot, parsed, ingress);
+            return self.unclaimed(snapshot, frame, parsed, ingress);
         };
         let Some((id, backend)) = self.steer(snapshot, index, parsed) else {
-            return Verdict::Drop(DropReason::NoBackend);
+            return self.trombone(snapshot, frame, parsed, parsed, ingress);
         };
         self.deliver(snapshot, frame, parsed, ingress, (id, backend))
     }
@@ -263,7 +274,7 @@ impl Pipeline {
         match verdict {
             Verdict::Forward(_) | Verdict::Hold(_) | Verdict::Await => {}
             Verdict::Reply(_) => self.counters.replies.add(1),
-            Verdict::Host(_) => self.counters.to_host.add(1),
+            Verdict::Host(_) | Verdict::Heard => self.counters.to_host.add(1),
             Verdict::Drop(reason) => self.counters.count_drop(reason),
         }
     }

@@ -45,7 +45,7 @@ impl Pipeline {
         let hash = self.key_of(snapshot, service, &flow);
         let pinned = self.pinned_anywhere(snapshot, index, hash);
         let Some(id) = pinned.or_else(|| service.choose(hash)) else {
-            return Verdict::Drop(DropReason::NoBackend);
+            return self.trombone(snapshot, frame, parsed, &flow, ingress);
         };
         let Some(backend) = snapshot.backend(id) else {
             return Verdict::Drop(DropReason::NoBackend);
@@ -56,7 +56,7 @@ impl Pipeline {
 
 /// The client's tuple of the flow that an error quotes. Eight bytes of the transport header are
 /// enough (RFC 792); a quoted fragment other than the first has no ports and names no flow.
-fn quoted_flow(frame: &[u8], parsed: &Parsed) -> Option<Parsed> {
+pub(super) fn quoted_flow(frame: &[u8], parsed: &Parsed) -> Option<Parsed> {
     let message = frame.get(usize::from(parsed.l4)..usize::from(parsed.end))?;
     let mut flow = Parsed::EMPTY;
     flow.kind = Kind::Ip;

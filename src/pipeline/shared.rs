@@ -4,9 +4,14 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crossbeam::queue::ArrayQueue;
+
 use crate::table::conn::ConnTable;
 use crate::table::fragment::FragmentTable;
-use crate::table::news::News;
+use crate::table::news::{HeardProbes, News, PROBES_WAITING};
+
+/// Datagrams in flight to rails elsewhere: few, as it happens only when no backend is left.
+const TROMBONED: usize = 4096;
 
 /// Shared by all workers; cheap to clone.
 #[derive(Debug, Clone)]
@@ -16,8 +21,13 @@ pub struct Shared {
     /// The connection tables of all workers, known once all have started. Read on rare paths: a
     /// fragment or an ICMP error may reach another worker than the connection it belongs to.
     pub tables: Arc<OnceLock<Box<[Arc<ConnTable>]>>>,
+    /// The datagrams whose first fragment went to a rail elsewhere. Which one the 3-tuple says anew; the
+    /// id in an entry means nothing.
+    pub tromboned: Arc<FragmentTable>,
     /// What workers tell the control core.
     pub news: News,
+    /// The probes of other rails.
+    pub heard: HeardProbes,
 }
 
 impl Shared {
@@ -25,6 +35,8 @@ impl Shared {
     pub fn new(datagrams: usize, lifetime: Duration, news: News) -> io::Result<Self> {
         Ok(Shared {
             fragments: Arc::new(FragmentTable::new(datagrams, lifetime)?),
+            tromboned: Arc::new(FragmentTable::new(TROMBONED, lifetime)?),
+            heard: Arc::new(ArrayQueue::new(PROBES_WAITING)),
             tables: Arc::new(OnceLock::new()),
             news,
         })

@@ -16,6 +16,8 @@ pub enum Verdict {
     Await,
     /// Pass it to the host behind this port.
     Host(PortIndex),
+    /// It was for the rail itself, which has read it: a probe of another rail.
+    Heard,
     /// Free it and count the reason.
     Drop(DropReason),
 }

@@ -67,6 +67,10 @@ drop_reasons! {
     BadIcmp = "bad_icmp",
     /// A tunnel packet from a source outside `[tunnel].accept`.
     TunnelSource = "tunnel_source",
+    /// GRE from a peer's address without the pool's `peer_key`.
+    PeerKey = "peer_key",
+    /// A probe from another rail's address that was not made with the pool's keys.
+    BadProbe = "bad_probe",
     /// A second tunnel header: only one level is taken off.
     TunnelDepth = "tunnel_depth",
     /// RFC 6040: inner Not-ECT under an outer Congestion Experienced.
@@ -77,6 +81,10 @@ drop_reasons! {
     NoService = "no_service",
     /// The service has no live backend.
     NoBackend = "no_backend",
+    /// No live backend here either, for a packet that another rail sent here for want of one.
+    TromboneLoop = "trombone_loop",
+    /// Every rail sees the packet, and another one owns it (`ingress = "mirror"`).
+    NotOwner = "not_owner",
     /// The next hop's link address is not known and its hold queue is full or timed out.
     Neighbor = "neighbor",
     /// A fragment that could be steered only by one who knows the first fragment.
@@ -138,6 +146,14 @@ pub struct Counters {
     pub held: Counter,
     /// Frames that have been held at least once.
     pub held_total: Counter,
+    /// Fragments sent to the peer that owns them.
+    pub to_peers: Counter,
+    /// Fragments that a peer sent here, but for those that waited in vain.
+    pub from_peers: Counter,
+    /// Those of them that, as this rail sees it, another one owns: kept, never sent on.
+    pub kept: Counter,
+    /// Packets sent to a rail elsewhere for want of a live backend.
+    pub to_remotes: Counter,
     /// Packets sent by hashing alone because the connection table was full or its limit reached.
     pub unpinned: Counter,
     /// TSC cycles spent on non-empty bursts.
@@ -163,6 +179,10 @@ impl Counters {
             replies: Counter::default(),
             held: Counter::default(),
             held_total: Counter::default(),
+            to_peers: Counter::default(),
+            from_peers: Counter::default(),
+            kept: Counter::default(),
+            to_remotes: Counter::default(),
             unpinned: Counter::default(),
             busy_cycles: Counter::default(),
             total_cycles: Counter::default(),

@@ -14,6 +14,7 @@
 //! | [`snapshot`] | everything above that workers share, at one moment | control |
 //! | [`template`] | the headers in front of a packet to one backend | control |
 //! | [`news`] | what workers tell the control core | workers |
+//! | [`peers`] | the other rails: who owns which fragments, and the way there | control |
 //! | [`port`] | a port's state and counters, to show | nobody |
 //! | [`publish`] | the swap: one publisher's value, read by every worker once per burst | control |
 
@@ -26,6 +27,7 @@ pub mod limiter;
 pub mod maglev;
 pub mod neighbor;
 pub mod news;
+pub mod peers;
 mod populate;
 pub mod port;
 mod prime;

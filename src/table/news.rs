@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 
 use crate::wire::MacAddr;
+use crate::wire::probe::ProbeHeader;
 
 /// What a station said about itself in ARP or ND.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,21 @@ pub struct Sighting {
     /// ARP).
     pub replaces: bool,
 }
+
+/// A probe of another rail, made with the pool's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Who sent it.
+    pub from: IpAddr,
+    /// What it says.
+    pub probe: ProbeHeader,
+}
+
+/// Probes on their way from the workers to the control core. When it is full, probes are lost.
+pub type HeardProbes = Arc<ArrayQueue<Heard>>;
+
+/// Probes that may wait.
+pub const PROBES_WAITING: usize = 1024;
 
 /// Sightings on their way from the workers to the control core. When it is full, news is lost: the
 /// control core asks again.

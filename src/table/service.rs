@@ -7,6 +7,11 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceIndex(pub u16);
 
+impl ServiceIndex {
+    /// No service: what a way to another rail has in its place. A pool never has so many.
+    pub const NONE: ServiceIndex = ServiceIndex(u16::MAX);
+}
+
 /// What a service matches on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceKey {

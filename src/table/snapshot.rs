@@ -9,6 +9,7 @@ use super::{
     BackendId, FlowHash, HashKey,
     conn::Timeouts,
     maglev::Maglev,
+    peers::Peers,
     service::{Address, ServiceIndex, ServiceMap},
     template::{LinkHeader, Template},
 };
@@ -223,6 +224,8 @@ pub struct Snapshot {
     pub rates: Rates,
     /// Bounds on waiting fragments.
     pub early: EarlyLimits,
+    /// The other rails.
+    pub peers: Peers,
 }
 
 impl Snapshot {

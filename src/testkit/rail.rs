@@ -1,7 +1,7 @@
 //! A rail without ports, threads or a clock: a configuration compiled as the control core compiles it,
 //! and one worker's packet path over it, driven frame by frame.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::pool::{Config, Environment, parse};
 use crate::table::conn::{ConnOwner, ConnSettings, ConnTable};
 use crate::table::counters::{Counters, DropReason};
 use crate::table::hash::BURST;
-use crate::table::news::{News, Sighting};
+use crate::table::news::{Heard, HeardProbes, News, Sighting};
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, Nanos};
 use crate::wire::MacAddr;
@@ -41,18 +41,27 @@ pub struct Rail {
     counters: Arc<Counters>,
     conns: Arc<ConnTable>,
     news: News,
+    heard: HeardProbes,
     now: Nanos,
     shown: BTreeMap<String, u64>,
 }
 
-/// What is known of next hops: what tests told, and [`NEXT_HOP_MAC`] for the rest.
+/// What is known of next hops: what tests told, and [`NEXT_HOP_MAC`] for the rest. Other rails are
+/// alive unless a test says otherwise.
 #[derive(Default)]
-struct Hops(HashMap<IpAddr, Option<MacAddr>>);
+struct Hops {
+    macs: HashMap<IpAddr, Option<MacAddr>>,
+    dead: HashSet<IpAddr>,
+}
 
 impl LinkAddresses for Hops {
     fn mac(&self, address: IpAddr) -> Option<[u8; 6]> {
-        let told = self.0.get(&address).copied();
+        let told = self.macs.get(&address).copied();
         told.unwrap_or(Some(NEXT_HOP_MAC)).map(MacAddr::octets)
+    }
+
+    fn rail_alive(&self, address: IpAddr) -> bool {
+        !self.dead.contains(&address)
     }
 }
 
@@ -79,7 +88,28 @@ impl Rail {
     /// A rail with this configuration, the text of a whole file. Panics if `rail check` would object.
     #[track_caller]
     pub fn new(config: &str) -> Self {
+        Rail::crew(config, 1).remove(0)
+    }
+
+    /// So many workers of one rail. Each is told of everything apart, in the same order as the others.
+    #[track_caller]
+    pub fn crew(config: &str, workers: usize) -> Vec<Self> {
         let config = read(config);
+        let limits = &config.limits;
+        let news: News = Arc::new(ArrayQueue::new(BURST));
+        let fragments = limits.fragments as usize;
+        let shared =
+            Shared::new(fragments, limits.fragment_time, news).expect("memory for a small table");
+        let crew: Vec<_> = (0..workers)
+            .map(|_| Rail::worker(config.clone(), shared.clone()))
+            .collect();
+        let tables = crew.iter().map(|rail| Arc::clone(&rail.conns)).collect();
+        let set = shared.tables.set(tables);
+        set.expect("nobody set them before");
+        crew
+    }
+
+    fn worker(config: Config, shared: Shared) -> Self {
         let (mut ids, mut tables, hops) = Default::default();
         let snapshot = compiled(&config, &mut ids, &hops, None, &mut tables);
         let conns = ConnOwner::new(&ConnSettings {
@@ -89,11 +119,6 @@ impl Rail {
         })
         .expect("memory for a small table");
         let counters = Arc::new(Counters::new(COUNTED_IDS));
-        let news: News = Arc::new(ArrayQueue::new(BURST));
-        let limits = &config.limits;
-        let fragments = limits.fragments as usize;
-        let shared = Shared::new(fragments, limits.fragment_time, Arc::clone(&news))
-            .expect("memory for a small table");
         Rail {
             names: names(&ids),
             ids,
@@ -101,10 +126,11 @@ impl Rail {
             hops,
             snapshot,
             conns: Arc::clone(conns.table()),
+            news: Arc::clone(&shared.news),
+            heard: Arc::clone(&shared.heard),
             pipeline: Pipeline::new(conns, Arc::clone(&counters), shared, config.pool.hash_key),
             config,
             counters,
-            news,
             now: Nanos(0),
             shown: BTreeMap::new(),
         }
@@ -119,13 +145,23 @@ impl Rail {
 
     /// The next hop has this link address.
     pub fn resolve(&mut self, hop: &str, mac: MacAddr) {
-        self.hops.0.insert(address(hop), Some(mac));
+        self.hops.macs.insert(address(hop), Some(mac));
         self.publish();
     }
 
     /// The next hop's link address is not known.
     pub fn unresolve(&mut self, hop: &str) {
-        self.hops.0.insert(address(hop), None);
+        self.hops.macs.insert(address(hop), None);
+        self.publish();
+    }
+
+    /// Another rail, by its address, is dead, or alive again.
+    pub fn set_alive(&mut self, rail: &str, alive: bool) {
+        if alive {
+            self.hops.dead.remove(&address(rail));
+        } else {
+            self.hops.dead.insert(address(rail));
+        }
         self.publish();
     }
 
@@ -221,6 +257,11 @@ impl Rail {
         std::iter::from_fn(|| self.news.pop()).collect()
     }
 
+    /// The probes of other rails since the last call.
+    pub fn probes(&mut self) -> Vec<Heard> {
+        std::iter::from_fn(|| self.heard.pop()).collect()
+    }
+
     /// Every counter that moved since the last call, and by how much: drops by their label, packets
     /// forwarded by "SERVICE/BACKEND", the connection table's by their names.
     pub fn moved(&mut self) -> BTreeMap<String, u64> {
@@ -242,6 +283,10 @@ impl Rail {
             ("replies", counters.replies.get()),
             ("generated", counters.generated.get()),
             ("held_total", counters.held_total.get()),
+            ("to_peers", counters.to_peers.get()),
+            ("from_peers", counters.from_peers.get()),
+            ("kept", counters.kept.get()),
+            ("to_remotes", counters.to_remotes.get()),
             ("unpinned", counters.unpinned.get()),
             ("hits", conns.hits),
             ("misses", conns.misses),

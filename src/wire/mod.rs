@@ -31,6 +31,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod nd;
 pub mod ports;
+pub mod probe;
 pub mod protocol;
 pub mod tcp;
 pub mod traffic_class;

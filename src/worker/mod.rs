@@ -295,7 +295,7 @@ impl Dispatch<'_> {
                 }
             }
             // Counted by the pipeline; the buffer goes back to its pool.
-            Verdict::Host(_) | Verdict::Drop(_) => drop(mbuf),
+            Verdict::Host(_) | Verdict::Heard | Verdict::Drop(_) => drop(mbuf),
         }
     }
 

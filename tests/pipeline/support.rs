@@ -117,6 +117,9 @@ pub fn check_on(rail: &mut Rail, input: impl Into<Input>, expected: Verdict) {
         Verdict::Reply(_) => {
             assert_moved!(rail, "replies" => 1);
         }
+        Verdict::Heard => {
+            assert_moved!(rail, "to_host" => 1);
+        }
         Verdict::Host(_) => {
             assert_moved!(rail, "to_host" => 1);
             assert_eq!(frame.data(), bytes, "the host gets frames as they came");

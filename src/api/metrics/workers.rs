@@ -64,7 +64,7 @@ fn loops(page: &Page, rail: &Rail) -> Result<()> {
         ),
         (
             "rustyrail_worker_to_host_total",
-            "Packets passed to the host.",
+            "Packets passed to the host, and probes of other rails.",
             |w| w.counters.to_host.get(),
         ),
         (
@@ -81,6 +81,26 @@ fn loops(page: &Page, rail: &Rail) -> Result<()> {
             "rustyrail_worker_unpinned_total",
             "New flows sent by hashing alone, without a table entry.",
             |w| w.counters.unpinned.get(),
+        ),
+        (
+            "rustyrail_worker_to_peers_total",
+            "Fragments sent to the peer that owns them.",
+            |w| w.counters.to_peers.get(),
+        ),
+        (
+            "rustyrail_worker_from_peers_total",
+            "Fragments that a peer sent here, but for those that waited in vain.",
+            |w| w.counters.from_peers.get(),
+        ),
+        (
+            "rustyrail_worker_kept_total",
+            "Fragments from a peer that, as this rail sees it, another one owns: kept, never sent on.",
+            |w| w.counters.kept.get(),
+        ),
+        (
+            "rustyrail_worker_to_remotes_total",
+            "Packets sent to a rail elsewhere for want of a live backend.",
+            |w| w.counters.to_remotes.get(),
         ),
         (
             "rustyrail_worker_rounds_total",

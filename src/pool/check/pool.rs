@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use super::claims;
 use crate::pool::{
-    Draft, Encap, Ingress, Item, Limits, Name, Place, Ports, Protocol, Service, Violation,
+    Draft, Encap, Ingress, Item, Limits, Name, Peer, Place, Ports, Protocol, Service, Violation,
 };
+use crate::table::peers::TROMBONE_KEY;
 
 /// The most backends of one service: their number, and so every index of one, fits 16 bits, which
 /// is what a slot of a Maglev table holds.
@@ -31,6 +32,23 @@ pub fn pool(draft: &Draft) -> Vec<Violation> {
         .iter()
         .map(|remote| (&remote.name, remote.address));
     rails(remotes, "remote", Item::Remote, &mut found);
+    if draft.peer_key == Some(TROMBONE_KEY) {
+        let at = Place::new(Item::Pool, "peer_key");
+        let message = format!("{TROMBONE_KEY} is the key of packets between pools");
+        found.push(Violation::error(at, message).help("take another number for peer_key"));
+    }
+    for (index, remote) in draft.remotes.iter().enumerate() {
+        let same = |peer: &Peer| peer.address == remote.address;
+        if let Some(peer) = draft.peers.iter().position(same) {
+            let at = Place::new(Item::Remote(index), "address");
+            let message = format!("the remote {:?} is a peer", remote.name);
+            found.push(
+                Violation::error(at, message)
+                    .also(Place::new(Item::Peer(peer), "address"), "the peer")
+                    .help("a rail of this pool has the same backends; name one of another pool"),
+            );
+        }
+    }
     for (index, peer) in draft.peers.iter().enumerate() {
         if !peer.name.fits_git_reference() {
             found.push(no_branch(&peer.name, Place::new(Item::Peer(index), "name")));

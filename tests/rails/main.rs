@@ -1,0 +1,7 @@
+//! Several rails of several workers, without ports: fragments that find their owner, rails that help
+//! out, and rails that see everything.
+
+mod fragments;
+mod mirror;
+mod network;
+mod trombone;
