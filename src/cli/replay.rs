@@ -19,7 +19,7 @@ use crate::table::conn::{ConnOwner, ConnSettings};
 use crate::table::counters::{Counters, DropReason};
 use crate::table::publish::Publisher;
 use crate::worker::ports::{EalOptions, PortSetup, Ports, PortsSetup, open};
-use crate::worker::{Clock, EarlyFragments, Hold, Idle, Worker};
+use crate::worker::{Clock, EarlyFragments, Hold, HostEnd, Idle, Worker};
 
 /// The command line of `rail replay`.
 #[derive(Debug, clap::Args)]
@@ -157,6 +157,7 @@ fn worker(config: &Config, ports: &mut Ports) -> Result<Worker, ReplayError> {
         reader: publisher.reader(),
         inbox: Arc::new(ArrayQueue::new(1)),
         pool: ports.pool.clone(),
+        host: HostEnd::Void,
         hold: Hold::new(),
         early: EarlyFragments::with_capacity(limits.held_fragments as usize),
         idle: Idle::new(false),

@@ -13,14 +13,17 @@ use crate::api::{self, Listeners};
 use crate::control::offer;
 use crate::control::rail::{Hardware, Rail, SharedRail, WorkerView};
 use crate::pipeline::shared::Shared;
-use crate::pool::{Config, Diagnostic, HugePages, load};
+use crate::pool::{Config, Diagnostic, HugePages, Port, load};
 use crate::table::conn::ConnSettings;
+use crate::table::host::HostStats;
 use crate::table::news::NEWS_WAITING;
 use crate::table::port::PortReport;
 use crate::table::snapshot::PortIndex;
 use crate::worker::Outgoing;
 use crate::worker::crew::{self, Crew, CrewSetup, WorkerHandle};
-use crate::worker::ports::{EalOptions, Huge, PortSetup, Ports, PortsSetup, open};
+use crate::worker::host::{Bridge, BridgeSetup};
+use crate::worker::ports::{EalOptions, Huge, Mempool, PortSetup, Ports, PortsSetup, open};
+use crate::worker::tap::{Tap, TapError, TapSetup};
 
 /// The command line of `rail run`.
 #[derive(Debug, clap::Args)]
@@ -49,6 +52,8 @@ enum RunError {
     Compile(#[from] crate::control::compile::CompileError),
     #[error(transparent)]
     Crew(#[from] crew::CrewError),
+    #[error(transparent)]
+    Tap(#[from] TapError),
     #[error("the control core: {0}")]
     Runtime(#[from] std::io::Error),
 }
@@ -94,12 +99,14 @@ fn try_run(file: &Path) -> Result<(), RunError> {
         tracing::warn!("{warning}");
     }
     let macs = ports.macs()?;
+    let taps = taps(&config, &macs)?;
     let news = Arc::new(ArrayQueue::new(NEWS_WAITING));
     let mut rail = Rail::new(config, macs, Arc::clone(&news), Box::new(NoHardware))?;
     let limits = &rail.config().limits;
     let shared = Shared::new(limits.fragments as usize, limits.fragment_time, news)?;
     let fragments = Arc::clone(&shared.fragments);
     let crew = start_crew(&rail, &mut ports, shared)?;
+    let pool = ports.pool.clone();
     let views = crew.handles.iter().map(|handle| WorkerView {
         core: handle.core,
         counters: Arc::clone(&handle.counters),
@@ -108,13 +115,21 @@ fn try_run(file: &Path) -> Result<(), RunError> {
     });
     let core = rail.config().node.control_core;
     let (views, handles) = (views.collect(), crew.handles.clone());
-    rail.attach(views, fragments, Box::new(Machine { handles, ports }));
+    let host = Arc::new(HostStats::default());
+    let machine = Machine {
+        handles,
+        ports,
+        host: Arc::clone(&host),
+    };
+    rail.attach(views, fragments, Box::new(machine));
     // Only now: threads inherit the cores of the one that starts them.
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         tracing::warn!(core, "cannot pin the control thread");
     }
+    let bridge = bridge(&rail, &crew, taps, pool, host)?;
     let rail = Arc::new(Mutex::new(rail));
     let served = runtime.block_on(control(file, &rail, listeners));
+    drop(bridge);
     // Workers first: they hold the queues of the ports that the rail's hardware closes.
     drop(crew);
     served
@@ -200,6 +215,7 @@ fn start_crew(rail: &Rail, ports: &mut Ports, shared: Shared) -> Result<Crew, cr
         idle: config.node.idle,
         hash_key: config.pool.hash_key,
         early: config.limits.held_fragments as usize,
+        host: config.ports.iter().any(|port| port.host.is_some()),
         shared,
     };
     let shares = std::mem::take(&mut ports.shares);
@@ -211,6 +227,53 @@ fn start_crew(rail: &Rail, ports: &mut Ports, shared: Shared) -> Result<Crew, cr
         || rail.reader(),
         &setup,
     )
+}
+
+/// The host's interfaces, by port index.
+fn taps(config: &Config, macs: &[[u8; 6]]) -> Result<Vec<Option<Tap>>, TapError> {
+    let tap = |(port, mac): (&Port, &[u8; 6])| {
+        let Some(host) = &port.host else {
+            return Ok(None);
+        };
+        let addresses = port.addresses.iter();
+        let setup = TapSetup {
+            name: host.as_str().to_owned(),
+            port: port.name.to_string(),
+            mac: *mac,
+            mtu: port.mtu.get(),
+            addresses: addresses.map(|a| (a.address(), a.prefix_len())).collect(),
+        };
+        Tap::new(&setup).map(Some)
+    };
+    config.ports.iter().zip(macs).map(tap).collect()
+}
+
+/// What carries frames between workers and host, on the control core; `None` if no port has a host.
+fn bridge(
+    rail: &Rail,
+    crew: &Crew,
+    taps: Vec<Option<Tap>>,
+    pool: Mempool,
+    stats: Arc<HostStats>,
+) -> Result<Option<Bridge>, RunError> {
+    let Some(first) = crew.handles.first() else {
+        return Ok(None);
+    };
+    if taps.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let to_host = crew.handles.iter().map(|handle| Arc::clone(&handle.host.0));
+    let setup = BridgeSetup {
+        taps,
+        ports: rail.snapshot().ports.to_vec(),
+        to_host: to_host.collect(),
+        // One worker keeps the order of what the host sends.
+        from_host: Arc::clone(&first.host.1),
+        rate: rail.config().limits.host_per_second,
+        pool,
+        stats,
+    };
+    Ok(Some(Bridge::start(setup)?))
 }
 
 /// Before the workers run there is nothing to send with.
@@ -234,6 +297,7 @@ impl Hardware for NoHardware {
 struct Machine {
     handles: Vec<WorkerHandle>,
     ports: Ports,
+    host: Arc<HostStats>,
 }
 
 impl Hardware for Machine {
@@ -249,5 +313,9 @@ impl Hardware for Machine {
 
     fn driver(&self) -> String {
         self.ports.driver()
+    }
+
+    fn host(&self) -> Option<&HostStats> {
+        Some(&self.host)
     }
 }

@@ -15,6 +15,7 @@ use crate::table::snapshot::{
     Prefix, Rates, Service, Snapshot,
 };
 use crate::table::template::{LinkHeader, Template, Tunnel};
+use crate::wire::MacAddr;
 
 use super::ids::{BackendIds, BackendName, NoFreeId};
 use super::ways::{self, RailTables};
@@ -118,7 +119,7 @@ pub fn compile(
         generation: previous.map_or(1, |p| p.generation + 1),
         hash_key: config.pool.hash_key,
         ports: port_views(config, macs, &gateways),
-        local: local_addresses(config),
+        local: local_addresses(config, macs),
         broadcasts: broadcasts(config),
         accept: config
             .tunnel_accept()
@@ -136,6 +137,7 @@ pub fn compile(
         rates: Rates {
             new_pins_per_second: config.limits.new_pins_per_second,
             icmp_per_second: config.limits.icmp_per_second,
+            host_per_second: config.limits.host_per_second,
         },
         early: EarlyLimits {
             count: config.limits.held_fragments as usize,
@@ -275,13 +277,23 @@ fn mac_filter(config: &Config, port: &crate::pool::Port, mac: [u8; 6]) -> MacFil
     }
 }
 
-fn local_addresses(config: &Config) -> Box<[(crate::table::service::Address, PortIndex)]> {
-    let ports = config.ports.iter().enumerate();
+/// The addresses of all ports; where the host speaks IPv6, also the link-local one its kernel makes of
+/// the port's link address.
+fn local_addresses(
+    config: &Config,
+    macs: &[[u8; 6]],
+) -> Box<[(crate::table::service::Address, PortIndex)]> {
+    let ports = config.ports.iter().zip(macs).enumerate();
     ports
-        .flat_map(|(i, port)| {
-            port.addresses
-                .iter()
-                .map(move |a| (a.address().into(), PortIndex(i as u8)))
+        .flat_map(|(i, (port, &mac))| {
+            let mut own: Vec<_> = port.addresses.iter().map(|a| a.address()).collect();
+            let link_local = IpAddr::V6(MacAddr(mac).link_local());
+            let v6 = port.host.is_some() && own.iter().any(IpAddr::is_ipv6);
+            if v6 && !own.contains(&link_local) {
+                own.push(link_local);
+            }
+            own.into_iter()
+                .map(move |address| (address.into(), PortIndex(i as u8)))
         })
         .collect()
 }

@@ -10,6 +10,7 @@ use crate::pool::{Config, Name, Service};
 use crate::table::conn::ConnTable;
 use crate::table::counters::Counters;
 use crate::table::fragment::FragmentTable;
+use crate::table::host::HostStats;
 use crate::table::maglev::Digest;
 use crate::table::neighbor::{Learned, Neighbor, NeighborTable, Request};
 use crate::table::news::News;
@@ -36,6 +37,11 @@ pub trait Hardware: Send {
 
     /// Name and version of what drives the ports, such as `DPDK 22.11.11`.
     fn driver(&self) -> String;
+
+    /// What passes between ports and host, where there can be one.
+    fn host(&self) -> Option<&HostStats> {
+        None
+    }
 }
 
 /// One worker, to look at.
@@ -287,6 +293,11 @@ impl Rail {
     /// Name and version of what drives the ports.
     pub fn driver(&self) -> String {
         self.hardware.driver()
+    }
+
+    /// What passes between ports and host.
+    pub fn host(&self) -> Option<&HostStats> {
+        self.hardware.host()
     }
 
     /// When the rail started, by the machine's clock.

@@ -272,9 +272,10 @@ impl Pipeline {
     #[inline]
     fn count(&self, verdict: Verdict) {
         match verdict {
-            Verdict::Forward(_) | Verdict::Hold(_) | Verdict::Await => {}
+            // Whoever passes it on to the host counts it: there may be none.
+            Verdict::Forward(_) | Verdict::Hold(_) | Verdict::Await | Verdict::Host(_) => {}
             Verdict::Reply(_) => self.counters.replies.add(1),
-            Verdict::Host(_) | Verdict::Heard => self.counters.to_host.add(1),
+            Verdict::Heard => self.counters.to_host.add(1),
             Verdict::Drop(reason) => self.counters.count_drop(reason),
         }
     }

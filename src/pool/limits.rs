@@ -49,6 +49,8 @@ pub struct Limits {
     pub new_pins_per_second: u32,
     /// ICMP errors and echo replies sent per worker and second.
     pub icmp_per_second: u32,
+    /// Frames passed to the host per worker and second, and from it in all.
+    pub host_per_second: u32,
     /// Fragments held per worker until the first of their datagram is seen; 0 holds none.
     pub held_fragments: u32,
     /// Bytes of held fragments per worker.
@@ -69,6 +71,8 @@ impl Limits {
     pub const NEW_PINS_PER_SECOND: RangeInclusive<u32> = 1..=50_000_000;
     /// Bounds of `icmp_per_second`; zero answers nothing.
     pub const ICMP_PER_SECOND: RangeInclusive<u32> = 0..=1_000_000;
+    /// Bounds of `host_per_second`: some for the host to work at all, to what it could not use.
+    pub const HOST_PER_SECOND: RangeInclusive<u32> = 10..=1_000_000;
     /// Bounds of `held_fragments`; each holds an mbuf of the worker's pool.
     pub const HELD_FRAGMENTS: RangeInclusive<u32> = 0..=65_536;
     /// Bounds of `held_fragment_bytes`: one datagram of the largest size, to 256 MiB.
@@ -91,6 +95,7 @@ impl Default for Limits {
         Self {
             new_pins_per_second: 1_000_000,
             icmp_per_second: 1_000,
+            host_per_second: 10_000,
             held_fragments: 1_024,
             held_fragment_bytes: 2 << 20,
             held_fragment_time: Duration::from_millis(100),

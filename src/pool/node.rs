@@ -179,6 +179,9 @@ pub struct Port {
     pub vlan: Option<VlanId>,
     /// RX and TX queue pairs; without a number one per worker. Fewer are dealt round-robin.
     pub queues: Option<NonZeroU16>,
+    /// The kernel interface through which the host uses the port's addresses; `None` without one.
+    /// Default `rail0` for the first port, `rail1` for the second, and so on.
+    pub host: Option<IfName>,
 }
 
 impl Port {
@@ -197,6 +200,30 @@ impl Port {
     pub fn on_link(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.on_link(address))
             || matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+    }
+}
+
+/// The name of a kernel interface: 1 to 15 bytes without slash, colon or space (Linux, `dev_valid_name`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IfName(String);
+
+impl IfName {
+    /// The longest, in bytes (`IFNAMSIZ`, less the final zero).
+    pub const MAX: usize = 15;
+
+    /// The name, or `None` if no interface can have it.
+    pub fn new(name: &str) -> Option<Self> {
+        let fits = (1..=Self::MAX).contains(&name.len())
+            && !matches!(name, "." | "..")
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'%'));
+        fits.then(|| IfName(name.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -140,6 +140,8 @@ pub struct Counters {
     pub generated: Counter,
     /// Passed to the host.
     pub to_host: Counter,
+    /// Sent for the host.
+    pub from_host: Counter,
     /// Answered in place: ARP and echo replies.
     pub replies: Counter,
     /// Frames waiting now: for a next hop, for a first fragment.
@@ -176,6 +178,7 @@ impl Counters {
             tx: Traffic::default(),
             generated: Counter::default(),
             to_host: Counter::default(),
+            from_host: Counter::default(),
             replies: Counter::default(),
             held: Counter::default(),
             held_total: Counter::default(),

@@ -7,6 +7,7 @@
 //! | [`hash`] | the pool's hash key and the flow hash every lookup starts from | nobody |
 //! | [`conn`] | flow to backend, for the flows seen: one table per worker | its worker |
 //! | [`fragment`] | datagram to backend, while its fragments arrive: one table per rail | every worker |
+//! | [`host`] | what the bridge to the host counts | its thread |
 //! | [`limiter`] | a token bucket | its owner |
 //! | [`maglev`] | slot to backend, rebuilt whole when a service changes | control |
 //! | [`neighbor`] | next hop to MAC address, and when to ask for it | control |
@@ -22,6 +23,7 @@ pub mod conn;
 pub mod counters;
 pub mod fragment;
 pub mod hash;
+pub mod host;
 mod key;
 pub mod limiter;
 pub mod maglev;

@@ -182,6 +182,8 @@ pub struct Rates {
     pub new_pins_per_second: u32,
     /// ICMP answers of the rail per second.
     pub icmp_per_second: u32,
+    /// Frames for the host per second.
+    pub host_per_second: u32,
 }
 
 /// Bounds on the fragments one worker holds until the first of their datagram comes.

@@ -213,7 +213,11 @@ impl Rail {
         let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
         self.pipeline
             .finish(&self.snapshot, frames, stage, self.now, &mut verdicts);
-        verdicts[..frames.len()].to_vec()
+        let verdicts = verdicts[..frames.len()].to_vec();
+        let to_host = verdicts.iter().filter(|v| matches!(v, Verdict::Host(_)));
+        // There is a host here that takes everything.
+        self.counters.to_host.add(to_host.count() as u64);
+        verdicts
     }
 
     /// A frame that was held, once more.

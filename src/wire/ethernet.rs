@@ -1,6 +1,7 @@
 //! Ethernet II framing (IEEE 802.3).
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use zerocopy::network_endian::U16;
@@ -33,6 +34,15 @@ impl MacAddr {
     #[inline]
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
+    }
+
+    /// The IPv6 link-local address a station makes of it (RFC 4291, appendix A; RFC 2464, section 5).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let mut octets = [0; 16];
+        octets[..2].copy_from_slice(&[0xfe, 0x80]);
+        octets[8..].copy_from_slice(&[a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+        octets.into()
     }
 
     /// Whether one station can have this address: neither a group nor all zeros.

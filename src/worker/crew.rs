@@ -18,7 +18,8 @@ use crate::table::counters::Counters;
 use crate::table::publish::Reader;
 use crate::table::snapshot::Snapshot;
 
-use super::{Clock, EarlyFragments, Hold, Idle, Inbox, Input, Output, TscClock, Worker};
+use super::host::{self, HostQueue};
+use super::{Clock, EarlyFragments, Hold, HostEnd, Idle, Inbox, Input, Output, TscClock, Worker};
 
 /// Frames the control core may have waiting for one worker.
 const INBOX_FRAMES: usize = 64;
@@ -36,12 +37,14 @@ pub struct CrewSetup {
     pub hash_key: HashKey,
     /// Most fragments a worker holds.
     pub early: usize,
+    /// Some port has a host.
+    pub host: bool,
     /// What the workers share.
     pub shared: Shared,
 }
 
 /// What the control core keeps of a worker.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WorkerHandle {
     /// The core it is pinned to.
     pub core: usize,
@@ -51,6 +54,8 @@ pub struct WorkerHandle {
     pub conns: Arc<ConnTable>,
     /// Frames for it to send.
     pub inbox: Inbox,
+    /// Frames it has for the host, and those of the host it sends; empty for ever if there is none.
+    pub host: (HostQueue, HostQueue),
     /// Cycles per second of its time-stamp counter.
     pub tsc_hz: u64,
 }
@@ -127,6 +132,7 @@ pub fn start(
                 counters: Arc::new(Counters::new(setup.backends)),
                 conns: Arc::clone(conns.table()),
                 inbox: Arc::new(ArrayQueue::new(INBOX_FRAMES)),
+                host: (host::queue(), host::queue()),
                 tsc_hz: hz,
             };
             let counters = Arc::clone(&handle.counters);
@@ -137,6 +143,10 @@ pub fn start(
                 reader,
                 inbox: Arc::clone(&handle.inbox),
                 pool,
+                host: match &handle.host {
+                    _ if !setup.host => HostEnd::Absent,
+                    (to, from) => HostEnd::open(Arc::clone(to), Arc::clone(from)),
+                },
                 hold: Hold::new(),
                 early: EarlyFragments::with_capacity(setup.early),
                 idle: Idle::new(setup.idle),

@@ -5,10 +5,12 @@ mod clock;
 pub mod crew;
 mod early;
 mod hold;
+pub mod host;
 mod idle;
 mod observe;
 mod port;
 pub mod ports;
+pub mod tap;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +29,7 @@ use crate::table::snapshot::{EarlyLimits, HopIndex, PortIndex, Snapshot};
 pub use clock::{Clock, TscClock};
 pub use early::EarlyFragments;
 pub use hold::{Held, Hold};
+pub use host::HostEnd;
 pub use idle::Idle;
 pub use observe::{Observer, Step};
 pub use port::{Input, Output, Source};
@@ -73,6 +76,8 @@ pub struct Worker {
     pub inbox: Inbox,
     /// Where those frames get their buffers.
     pub pool: Mempool,
+    /// The host.
+    pub host: HostEnd,
     /// Frames waiting for a next hop.
     pub hold: Hold<Mbuf>,
     /// Fragments waiting for the first of their datagram.
@@ -143,7 +148,9 @@ impl Worker {
                     outputs: &mut self.outputs,
                     hold: &mut self.hold,
                     early: &mut self.early,
+                    host: &mut self.host,
                     limits: &snapshot.early,
+                    host_rate: snapshot.rates.host_per_second,
                     counters: &self.counters,
                 };
                 for (mbuf, verdict) in burst.drain().zip(verdicts) {
@@ -151,7 +158,8 @@ impl Worker {
                 }
             }
         }
-        if !self.inbox.is_empty() || !self.hold.is_empty() || !self.early.is_empty() {
+        let waits = !self.inbox.is_empty() || self.host.waits();
+        if waits || !self.hold.is_empty() || !self.early.is_empty() {
             self.attend();
         }
         for output in &mut self.outputs {
@@ -193,6 +201,7 @@ impl Worker {
         while let Some(frame) = self.inbox.pop() {
             self.generate(&frame);
         }
+        self.send_for_host();
         while self.hold.expired(now).is_some() {
             self.counters.count_drop(DropReason::Neighbor);
         }
@@ -201,7 +210,9 @@ impl Worker {
             outputs: &mut self.outputs,
             hold: &mut self.hold,
             early: &mut self.early,
+            host: &mut self.host,
             limits: &snapshot.early,
+            host_rate: snapshot.rates.host_per_second,
             counters: &self.counters,
         };
         if dispatch.hold.worth_retrying(snapshot.generation) {
@@ -244,6 +255,19 @@ impl Worker {
         }
     }
 
+    /// What the host has sent goes out as it is.
+    fn send_for_host(&mut self) {
+        for _ in 0..BURST {
+            let Some((port, frame)) = self.host.outgoing() else {
+                break;
+            };
+            if let Some(output) = self.outputs.get_mut(usize::from(port.0)) {
+                self.counters.from_host.add(1);
+                output.send(frame, &self.counters);
+            }
+        }
+    }
+
     #[inline]
     fn account(&self, received: usize, cycles: u64) {
         self.counters.rounds.add(1);
@@ -260,7 +284,9 @@ struct Dispatch<'a> {
     outputs: &'a mut [Output],
     hold: &'a mut Hold<Mbuf>,
     early: &'a mut EarlyFragments<Mbuf>,
+    host: &'a mut HostEnd,
     limits: &'a EarlyLimits,
+    host_rate: u32,
     counters: &'a Counters,
 }
 
@@ -294,8 +320,11 @@ impl Dispatch<'_> {
                     self.count_held();
                 }
             }
+            Verdict::Host(port) => self
+                .host
+                .take(mbuf, port, now, self.host_rate, self.counters),
             // Counted by the pipeline; the buffer goes back to its pool.
-            Verdict::Host(_) | Verdict::Heard | Verdict::Drop(_) => drop(mbuf),
+            Verdict::Heard | Verdict::Drop(_) => drop(mbuf),
         }
     }
 

@@ -1,10 +1,9 @@
 //! Opens the ports and deals their queues to the workers.
 
 use dpdk::{
-    DEFAULT_CACHE, Eal, EalError, Mempool, MempoolError, Port, PortConfig, RssConfig, RssTypes,
-    Started,
+    DEFAULT_CACHE, Eal, EalError, MempoolError, Port, PortConfig, RssConfig, RssTypes, Started,
 };
-pub use dpdk::{EalOptions, Huge, PortError};
+pub use dpdk::{EalOptions, Huge, Mempool, PortError};
 
 use crate::table::port::PortReport;
 use crate::wire::MacAddr;

@@ -62,6 +62,7 @@ memory_mb = 64
 name = "uplink"
 device = "{}"
 address = ["192.0.2.10/24"]
+host = "off"
 gateway = ["192.0.2.1"]
 [pool]
 hash_key = "000102030405060708090a0b0c0d0e0f"

@@ -114,6 +114,7 @@ impl Bench {
             idle: true,
             hash_key: rail.config().pool.hash_key,
             early: 0,
+            host: false,
             shared,
         };
         let crew = crew::start(

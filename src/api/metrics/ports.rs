@@ -53,6 +53,21 @@ pub(super) fn fill(page: &Page, rail: &Rail) -> Result<()> {
                 .inc_by(read(&port.report));
         }
     }
+    if let Some(host) = rail.host() {
+        let refused = page.counters(
+            "rustyrail_host_refused_total",
+            "Frames between ports and host that were not passed on.",
+            &["direction"],
+        )?;
+        for (direction, counter) in [
+            ("to_host", &host.refused_by_host),
+            ("from_host", &host.refused_from_host),
+        ] {
+            refused
+                .with_label_values(&[direction])
+                .inc_by(counter.get());
+        }
+    }
     let up = page.gauges("rustyrail_port_up", "1 if the link is up.", &["port"])?;
     for port in &ports {
         up.with_label_values(&[&port.name])

@@ -68,6 +68,11 @@ fn loops(page: &Page, rail: &Rail) -> Result<()> {
             |w| w.counters.to_host.get(),
         ),
         (
+            "rustyrail_worker_from_host_total",
+            "Packets sent for the host.",
+            |w| w.counters.from_host.get(),
+        ),
+        (
             "rustyrail_worker_replies_total",
             "ARP, ND and echo requests answered in place.",
             |w| w.counters.replies.get(),

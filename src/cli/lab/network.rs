@@ -83,6 +83,10 @@ fn router_network(
     batch.push('\n');
     feed(Command::new("ip").args(["-batch", "-"]), &pairs)?;
     router.ip(&batch)?;
+    // What the router itself sends, as hosts do: whole, its checksums finished.
+    for role in Role::ALL {
+        router.enter(|| finished_frames(role.bridge()))??;
+    }
     router.sysctl(&[
         ("net/ipv4/ip_forward", "1"),
         // Multipath by the layer-4 hash: all packets of a connection meet one rail.
@@ -96,12 +100,7 @@ fn router_network(
 fn host_network(netns: &Netns, host: &Host) -> Result<(), NetnsError> {
     // A frame sent on a veth keeps its checksum unfinished and may be far larger than the MTU, for
     // the receiving kernel to sort out. A rail is no kernel: it needs frames as on a wire.
-    let ethtool = || {
-        run(Command::new("ethtool")
-            .args(["-K", INTERFACE])
-            .args(OFFLOADS_OFF))
-    };
-    netns.enter(ethtool)??;
+    netns.enter(|| finished_frames(INTERFACE))??;
     let address = host.address;
     let gateway = host.role.gateway();
     let up = format!("link set lo up\nlink set {INTERFACE} up\n");
@@ -135,6 +134,14 @@ fn host_network(netns: &Netns, host: &Host) -> Result<(), NetnsError> {
             netns.ip(&up)
         }
     }
+}
+
+/// Has the kernel finish frames before they leave by this interface.
+fn finished_frames(interface: &str) -> Result<(), NetnsError> {
+    run(Command::new("ethtool")
+        .args(["-K", interface])
+        .args(OFFLOADS_OFF))
+    .map(drop)
 }
 
 const OFFLOADS_OFF: [&str; 8] = ["tx", "off", "tso", "off", "gso", "off", "gro", "off"];

@@ -11,7 +11,7 @@ use super::instance::{self, Instance, InstanceError, admission};
 use super::netns::{Netns, NetnsError, run};
 use super::network;
 use super::processes::{ProcessError, Processes};
-use super::topology::{Host, ROUTER, Topology, VIP};
+use super::topology::{Host, ROUTER, Role, Topology, VIP};
 use super::tunnel::{self, TunnelEnd};
 use crate::cli::output;
 
@@ -150,6 +150,9 @@ impl Lab {
             let netns = self.netns(rail);
             let ready = || client::healthy(&netns, METRICS);
             self.processes.wait_until(rail, "rail", ready)?;
+            // Through the host's interface, whose own subnet is the rails'.
+            let gateway = Role::Rail.gateway();
+            netns.ip(&format!("route replace default via {gateway} dev rail0\n"))?;
         }
         Ok(())
     }

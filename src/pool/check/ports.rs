@@ -17,6 +17,7 @@ pub fn ports(ports: &[Port], complete: bool, found: &mut Vec<Violation>) {
         found,
     );
     let mut devices = HashMap::new();
+    let mut hosts = HashMap::new();
     let mut addresses: HashMap<IpAddr, Place> = HashMap::new();
     for (index, port) in ports.iter().enumerate() {
         let at = |key| Place::new(Item::Port(index), key);
@@ -30,6 +31,16 @@ pub fn ports(ports: &[Port], complete: bool, found: &mut Vec<Violation>) {
             );
         } else {
             devices.insert(device, index);
+        }
+        if let Some(host) = &port.host
+            && let Some(first) = hosts.insert(host, index)
+        {
+            let message = format!("the host interface {} is taken", host.as_str());
+            found.push(
+                Violation::error(at("host"), message)
+                    .also(Place::new(Item::Port(first), "host"), "taken here")
+                    .help("give every port a host interface of its own, or host = \"off\""),
+            );
         }
         for (number, own) in port.addresses.iter().enumerate() {
             let at = Place::element(Item::Port(index), "address", number);

@@ -83,6 +83,7 @@ pub const PORT: Table = Table {
         key("mtu", "1500"),
         key("vlan", "100"),
         key("queues", "2"),
+        key("host", r#""rail0""#),
     ],
 };
 
@@ -161,6 +162,7 @@ pub const LIMITS: Table = Table {
     keys: &[
         key("new_pins_per_second", "1_000_000"),
         key("icmp_per_second", "1000"),
+        key("host_per_second", "10_000"),
         key("held_fragments", "1024"),
         key("held_fragment_bytes", "2_097_152"),
         key("held_fragment_time", r#""100ms""#),

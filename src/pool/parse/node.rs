@@ -184,6 +184,11 @@ pub fn limits(reader: &mut Reader, root: &DeTable<'_>) -> Limits {
             Limits::ICMP_PER_SECOND,
             defaults.icmp_per_second,
         ),
+        host_per_second: read(
+            "host_per_second",
+            Limits::HOST_PER_SECOND,
+            defaults.host_per_second,
+        ),
         held_fragments: read(
             "held_fragments",
             Limits::HELD_FRAGMENTS,

@@ -7,7 +7,7 @@ use toml::de::DeTable;
 use super::fields::{Address, Fields};
 use super::keys;
 use super::reader::{Finding, Reader};
-use crate::pool::{IfAddr, Item, MacAddr, Mtu, Name, Port, StaticNeighbor, VlanId};
+use crate::pool::{IfAddr, IfName, Item, MacAddr, Mtu, Name, Port, StaticNeighbor, VlanId};
 
 /// All `[[port]]`, and whether every one of them could be read.
 pub fn ports(reader: &mut Reader, root: &DeTable<'_>) -> (Vec<Port>, bool) {
@@ -68,6 +68,7 @@ fn port(reader: &mut Reader, fields: &Fields<'_>, index: usize) -> Option<Port> 
         .and_then(Mtu::new);
     let vlan = fields.integer(reader, "vlan", VlanId::MIN.get()..=VlanId::MAX.get());
     let queues = fields.integer(reader, "queues", 1..=Port::MAX_QUEUES);
+    let host = host(reader, fields, index);
     Some(Port {
         name: name.or_else(|| Name::new(&format!("port{index}")).ok())?,
         device: device?.0.to_owned(),
@@ -76,7 +77,27 @@ fn port(reader: &mut Reader, fields: &Fields<'_>, index: usize) -> Option<Port> 
         mtu: mtu.unwrap_or_default(),
         vlan: vlan.and_then(|id| VlanId::new(id).ok()),
         queues: queues.and_then(NonZeroU16::new),
+        host,
     })
+}
+
+/// The word for a port without a host interface.
+const NO_HOST: &str = "off";
+
+/// The host's interface of the `index`th port.
+fn host(reader: &mut Reader, fields: &Fields<'_>, index: usize) -> Option<IfName> {
+    let Some((text, span)) = fields.string(reader, "host") else {
+        return IfName::new(&format!("rail{index}"));
+    };
+    if text == NO_HOST {
+        return None;
+    }
+    let name = IfName::new(text);
+    if name.is_none() {
+        let message = format!("host {text:?} is no name of a kernel interface, nor \"off\"");
+        fields.report_bad(reader, "host", span, message);
+    }
+    name
 }
 
 /// All `[[neighbor]]`.

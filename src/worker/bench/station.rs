@@ -16,7 +16,8 @@ use crate::table::counters::Counters;
 use crate::table::publish::Reader;
 use crate::table::snapshot::Snapshot;
 use crate::worker::{
-    Clock, EarlyFragments, Hold, Idle, Input, Observer, Output, Source, Step, TscClock, Worker,
+    Clock, EarlyFragments, Hold, HostEnd, Idle, Input, Observer, Output, Source, Step, TscClock,
+    Worker,
 };
 
 use super::traffic::{self, Traffic};
@@ -72,6 +73,7 @@ impl Station {
             reader,
             inbox: Arc::new(ArrayQueue::new(1)),
             pool,
+            host: HostEnd::Void,
             hold: Hold::new(),
             early: EarlyFragments::with_capacity(0),
             idle: Idle::new(false),
