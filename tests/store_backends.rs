@@ -22,6 +22,9 @@ macro_rules! over_all_back_ends {
         mod git {
             $(#[test] fn $test() { super::$module::$test(&super::Fixture::git()); })*
         }
+        mod rest {
+            $(#[test] fn $test() { super::$module::$test(&super::Fixture::rest()); })*
+        }
     };
 }
 

@@ -6,11 +6,15 @@
 
 mod apply;
 pub mod client;
+pub mod git;
 mod listen;
 pub mod metrics;
+mod plan;
+pub mod store;
 pub mod views;
 
-use std::sync::{MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
@@ -26,6 +30,7 @@ use crate::pool::MAX_FILE;
 pub use crate::control::offer::{Applied, Offer};
 pub use apply::APPLY_PATH;
 pub use listen::{ListenError, Listeners};
+pub use plan::{PLAN_PATH, POOL_PATH, Proposal};
 
 /// Largest request: the largest configuration file, and a quarter more for what JSON escapes in it.
 const MAX_BODY: usize = MAX_FILE as usize / 4 * 5;
@@ -36,13 +41,28 @@ pub async fn serve(listeners: Listeners, rail: SharedRail) {
     let reading = reading();
     let changing = Router::new()
         .route(APPLY_PATH, post(apply::apply))
+        .route(PLAN_PATH, post(plan::plan))
         .layer(DefaultBodyLimit::max(MAX_BODY));
-    let control = reading.clone().merge(changing).with_state(rail.clone());
+    let mut control = reading.clone().merge(changing).with_state(rail.clone());
+    let mut scrape = reading
+        .route(APPLY_PATH, any(apply::refuse))
+        .with_state(rail.clone());
+    let following = lock(&rail).following().map(|following| {
+        let store = following.desired().store().clone();
+        (store, following.directory().to_owned())
+    });
+    if let Some((store, directory)) = following {
+        // Whoever learns that a change is made can rely on the rail running with it.
+        let follow: store::Then = Arc::new(move || lock(&rail).follow());
+        control = control.merge(self::store::reading(store.clone()));
+        control = control.merge(self::store::changing(store, Arc::clone(&follow)));
+        scrape = scrape.merge(git::routes(directory, follow));
+    }
     let control = axum::serve(socket, control);
     match metrics {
         Some(tcp) => {
-            let scrape = reading.route(APPLY_PATH, any(apply::refuse));
-            let scrape = axum::serve(tcp, scrape.with_state(rail));
+            let scrape = scrape.into_make_service_with_connect_info::<SocketAddr>();
+            let scrape = axum::serve(tcp, scrape);
             let _ = tokio::join!(async { control.await }, async { scrape.await });
         }
         None => {
@@ -55,6 +75,7 @@ fn reading() -> Router<SharedRail> {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(scrape))
+        .route(POOL_PATH, get(plan::pool))
         .route(
             "/v1/services",
             get(async |State(r)| show(r, views::services)),

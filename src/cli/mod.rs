@@ -6,16 +6,31 @@
 
 pub mod apply;
 pub mod bench;
+pub mod branch;
 pub mod check;
+pub mod check_push;
+pub mod confirm;
 pub mod diagnostics;
+pub mod diff;
 pub mod lab;
+pub mod log;
+pub mod ls;
+pub mod merge;
 pub mod output;
+pub mod plan;
+pub mod read;
 pub mod replay;
+pub mod revert;
+pub mod rm;
 pub mod run;
 pub mod show;
 pub mod socket;
+pub mod store;
 pub mod table;
 pub mod trace;
+pub mod txn;
+pub mod watch;
+pub mod write;
 
 use std::process::ExitCode;
 
@@ -63,6 +78,35 @@ pub enum Command {
     Table(table::Args),
     /// Tell which backend a flow goes to, and why
     Trace(trace::Args),
+    /// List, make or delete branches of the store
+    Branch(branch::Args),
+    /// Which values differ between two states of the store
+    Diff(diff::Args),
+    /// What changed in the store: when, by whom, why
+    Log(log::Args),
+    /// List a directory of the store
+    Ls(ls::Args),
+    /// Merge a branch or a commit, and settle conflicts
+    Merge(merge::Args),
+    /// Read a value of the store
+    Read(read::Args),
+    /// Undo what a commit changed, keep everything since
+    Revert(revert::Args),
+    /// Remove a value or a directory from the store
+    Rm(rm::Args),
+    /// Several reads and writes at once, or not at all
+    Txn(txn::Args),
+    /// Tell every change of the store as it happens
+    Watch(watch::Args),
+    /// Set a value of the store
+    Write(write::Args),
+    /// Keep a change that was made with `rail apply --confirm`
+    Confirm(confirm::Args),
+    /// What a change of the pool would do
+    Plan(plan::Args),
+    /// What a repository's hook asks about a push
+    #[command(hide = true)]
+    CheckPush,
     /// Show what a running rail has and does
     Show(show::Args),
 }
@@ -79,6 +123,20 @@ pub fn run() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Table(args) => table::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Branch(args) => branch::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Log(args) => log::run(&args),
+        Command::Ls(args) => ls::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Read(args) => read::run(&args),
+        Command::Revert(args) => revert::run(&args),
+        Command::Rm(args) => rm::run(&args),
+        Command::Txn(args) => txn::run(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Write(args) => write::run(&args),
+        Command::Confirm(args) => confirm::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::CheckPush => check_push::run(),
         Command::Show(args) => show::run(&args),
     }
 }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ERROR, OK, diagnostics, output};
 use crate::api::{self, Listeners};
+use crate::control::desired::follow::{BeginError, Following};
 use crate::control::offer;
 use crate::control::rail::{Hardware, Rail, SharedRail, WorkerView};
 use crate::pipeline::shared::Shared;
@@ -54,6 +55,8 @@ enum RunError {
     Crew(#[from] crew::CrewError),
     #[error(transparent)]
     Tap(#[from] TapError),
+    #[error(transparent)]
+    Begin(#[from] Box<BeginError>),
     #[error("the control core: {0}")]
     Runtime(#[from] std::io::Error),
 }
@@ -89,6 +92,7 @@ fn log_to_stderr() {
 fn try_run(file: &Path) -> Result<(), RunError> {
     let (config, warnings) = load(file).map_err(RunError::Config)?;
     diagnostics::show(&warnings);
+    let (config, following) = begin(config, file)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -102,6 +106,9 @@ fn try_run(file: &Path) -> Result<(), RunError> {
     let taps = taps(&config, &macs)?;
     let news = Arc::new(ArrayQueue::new(NEWS_WAITING));
     let mut rail = Rail::new(config, macs, Arc::clone(&news), Box::new(NoHardware))?;
+    if let Some(following) = following {
+        rail.keep_to(following);
+    }
     let limits = &rail.config().limits;
     let shared = Shared::new(limits.fragments as usize, limits.fragment_time, news)?;
     let fragments = Arc::clone(&shared.fragments);
@@ -133,6 +140,18 @@ fn try_run(file: &Path) -> Result<(), RunError> {
     // Workers first: they hold the queues of the ports that the rail's hardware closes.
     drop(crew);
     served
+}
+
+/// The configuration with the pool that is in force, and the store if the node has one.
+fn begin(config: Config, file: &Path) -> Result<(Config, Option<Following>), RunError> {
+    let Some(directory) = config.node.store.clone() else {
+        return Ok((config, None));
+    };
+    let begun = Following::begin(config, &directory, file).map_err(Box::new)?;
+    for warning in &begun.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((begun.config, Some(begun.following)))
 }
 
 /// The control core's loop.

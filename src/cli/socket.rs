@@ -7,7 +7,7 @@ use crate::pool::Node;
 const DIRECTORY: &str = Node::RUN_DIRECTORY;
 
 /// How a verb is told which rail it is about.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct SocketArgs {
     /// The rail's control socket
     #[arg(long, value_name = "PATH")]

@@ -61,7 +61,7 @@ enum TableError {
 fn show(config: &Config, args: &Args) -> Result<String, TableError> {
     let tables = wanted(config, args.service.as_deref())?
         .into_iter()
-        .map(|service| Ok((service, maglev(config, service)?)))
+        .map(|service| Ok((service, maglev(&config.pool, service)?)))
         .collect::<Result<Vec<_>, TableError>>()?;
     if args.json {
         let services: Vec<_> = tables.iter().map(|(s, table)| to_json(s, table)).collect();

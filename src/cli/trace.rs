@@ -1,29 +1,46 @@
 //! `rail trace`: which backend a flow goes to, and why.
 
+mod since;
+
 use std::fmt::Write as _;
 use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use since::{LastChange, last_change};
+
+use super::store::{date, short};
 use super::{CANNOT_TELL, ERROR, OK, USAGE, diagnostics, output};
 use crate::control::compile::CompileError;
+use crate::control::desired::{Desired, Fault};
 use crate::control::trace::{Answer, Flow, MixedFamilies, Tracer};
 use crate::pool::{Affinity, Environment, Protocol, load_for};
+use crate::store::StoreError;
 use crate::wire::IpProtocol;
 
 /// The command line of `rail trace`.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "rail trace [OPTIONS] --config <FILE> <PROTOCOL> <SOURCE> <DESTINATION>\n       \
-                            rail trace [OPTIONS] --config <FILE> --batch"
+                            rail trace [OPTIONS] --store <DIR> [--at <COMMIT>] <PROTOCOL> <SOURCE> <DESTINATION>\n       \
+                            rail trace [OPTIONS] --config <FILE>|--store <DIR> --batch"
 )]
 pub struct Args {
     /// The configuration file
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "store")]
+    pub config: Option<PathBuf>,
+
+    /// The store whose pool answers: the repository itself, or a clone of it
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub store: Option<PathBuf>,
+
+    /// The state of the store that answers: a branch or a commit (default: what is checked out or being bisected,
+    /// else main)
+    #[arg(long, value_name = "COMMIT", requires = "store")]
+    pub at: Option<String>,
 
     /// The flow: tcp, udp, sctp, dccp, udplite or a protocol number; the client and where its
     /// packets go to, as in 198.51.100.7:4242 or [2001:db8::7]:4242
@@ -55,18 +72,17 @@ pub fn run(args: &Args) -> ExitCode {
         Some(_) => CANNOT_TELL,
         None => ERROR,
     };
-    let config = match load_for(&args.config, &Environment::any()) {
-        // Warnings are `rail check`'s to show.
-        Ok((config, _)) => config,
-        Err(found) => {
-            diagnostics::show(&found);
-            return ExitCode::from(failure);
-        }
-    };
-    let tracer = Tracer::new(&config);
-    let done = match args.flow.as_slice() {
-        [protocol, source, destination] => one(&tracer, [protocol, source, destination], args),
-        _ => batch(&tracer, args.json).map(|()| OK),
+    let done = match (&args.store, &args.config) {
+        (Some(directory), _) => from_store(args, directory),
+        (None, Some(file)) => match load_for(file, &Environment::any()) {
+            // Warnings are `rail check`'s to show.
+            Ok((config, _)) => answer(&Tracer::new(&config), args, |_, _| Ok(None)),
+            Err(found) => {
+                diagnostics::show(&found);
+                return ExitCode::from(failure);
+            }
+        },
+        (None, None) => Err(TraceError::NoPool),
     };
     done.map_or_else(
         |error| {
@@ -78,6 +94,49 @@ pub fn run(args: &Args) -> ExitCode {
     )
 }
 
+/// Finds the commit since which a flow has its answer, if there is a history.
+type Since<'a> = dyn Fn(&Flow, &Answer) -> Result<Option<LastChange>, TraceError> + 'a;
+
+fn answer(
+    tracer: &Tracer,
+    args: &Args,
+    since: impl Fn(&Flow, &Answer) -> Result<Option<LastChange>, TraceError>,
+) -> Result<u8, TraceError> {
+    match args.flow.as_slice() {
+        [protocol, source, destination] => {
+            one(tracer, [protocol, source, destination], args, &since)
+        }
+        _ => batch(tracer, args.json).map(|()| OK),
+    }
+}
+
+/// Answers by the pool of a store's commit. Which addresses are a rail's own is not in the pool.
+fn from_store(args: &Args, directory: &FilePath) -> Result<u8, TraceError> {
+    let desired = Desired::open(directory, false)?;
+    let commit = match &args.at {
+        Some(text) => desired.store().resolve(text)?,
+        None => {
+            let resolve = |text| desired.store().resolve(text);
+            match resolve("BISECT_HEAD")? {
+                Some(commit) => Some(commit),
+                None => resolve("HEAD")?,
+            }
+        }
+    };
+    let commit = commit.ok_or(TraceError::NoCommit)?;
+    let pool = desired
+        .pool(&commit)?
+        .map_err(|fault| TraceError::Fault { fault })?;
+    let tracer = Tracer::of_pool(&pool, &[]);
+    answer(&tracer, args, |flow, answer| {
+        // Under `--expect` nobody reads it.
+        if args.expect.is_some() {
+            return Ok(None);
+        }
+        last_change(&desired, commit, flow, answer)
+    })
+}
+
 /// Why a flow could not be traced.
 #[derive(Debug, thiserror::Error)]
 enum TraceError {
@@ -85,6 +144,14 @@ enum TraceError {
     Text(#[from] FlowTextError),
     #[error(transparent)]
     Compile(#[from] CompileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("no such branch or commit")]
+    NoCommit,
+    #[error("the pool there is not valid: {message}: {fault}", message = fault.message)]
+    Fault { fault: Fault },
+    #[error("name a pool with --config or --store")]
+    NoPool,
     #[error("standard input, line {line}: {source}")]
     Line { line: usize, source: FlowTextError },
     #[error("standard input, line {line}: {source}")]
@@ -112,12 +179,37 @@ enum FlowTextError {
     MixedFamilies(#[from] MixedFamilies),
 }
 
-fn one(tracer: &Tracer, texts: [&str; 3], args: &Args) -> Result<u8, TraceError> {
-    let answer = tracer.trace(&flow(texts)?)?;
+fn one(
+    tracer: &Tracer,
+    texts: [&str; 3],
+    args: &Args,
+    since: &Since<'_>,
+) -> Result<u8, TraceError> {
+    let flow = flow(texts)?;
+    let answer = tracer.trace(&flow)?;
+    let since = since(&flow, &answer)?;
     if args.json {
-        output::result(&format!("{:#}", to_json(texts, &answer)));
+        let mut json = to_json(texts, &answer);
+        if let Some(since) = since {
+            json["since"] = json!({
+                "commit": since.commit.to_string(),
+                "date": since.date,
+                "author": since.author,
+                "message": since.subject,
+            });
+        }
+        output::result(&format!("{json:#}"));
     } else {
-        output::result(&to_text(texts, &answer));
+        let mut text = to_text(texts, &answer);
+        if let Some(since) = since {
+            let (id, date) = (short(&since.commit), date(since.date));
+            let _ = write!(
+                text,
+                "\nsince    {id} {date} {}: {}",
+                since.author, since.subject
+            );
+        }
+        output::result(&text);
     }
     Ok(match (&args.expect, backend_name(&answer)) {
         (None, _) => OK,

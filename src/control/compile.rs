@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::pool::{Config, Encap, IfAddr, Ingress, Name, Pool, Service as PoolService, State};
+use crate::pool::{
+    Config, Draft, Encap, IfAddr, Ingress, Name, Pool, Service as PoolService, State,
+};
 use crate::table::HashKey;
 use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
 use crate::table::maglev::{Digest, Maglev, TooManyBackends};
@@ -50,7 +52,7 @@ pub enum CompileError {
 
 /// Builds the Maglev table of a service over all its backends in name order. Backends that take no
 /// new connections have weight zero, so an index means the same backend whatever its state.
-pub fn maglev(config: &Config, service: &PoolService) -> Result<Maglev, CompileError> {
+pub fn maglev(pool: &Draft, service: &PoolService) -> Result<Maglev, CompileError> {
     let weights: Vec<_> = by_name(service)
         .into_iter()
         .map(|b| {
@@ -62,7 +64,7 @@ pub fn maglev(config: &Config, service: &PoolService) -> Result<Maglev, CompileE
             (b.name.as_str(), u32::from(weight))
         })
         .collect();
-    Maglev::build(config.pool.table_size, &config.pool.hash_key, &weights)
+    Maglev::build(pool.table_size, &pool.hash_key, &weights)
         .map_err(|e| CompileError::TooManyBackends(service.name.clone(), e))
 }
 
@@ -195,7 +197,7 @@ impl TableCache {
             }
         }
         let start = Instant::now();
-        let maglev = Arc::new(maglev(config, service)?);
+        let maglev = Arc::new(maglev(&config.pool, service)?);
         self.builds.count += 1;
         self.builds.time += start.elapsed();
         self.entries.insert(

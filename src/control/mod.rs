@@ -1,9 +1,11 @@
 //! From desired state to the snapshot workers read, and everything else the control core does.
 
 pub mod compile;
+pub mod desired;
 pub mod health;
 pub mod ids;
 pub mod offer;
+pub mod plan;
 pub mod rail;
 mod solicit;
 pub mod trace;

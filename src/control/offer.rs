@@ -1,21 +1,42 @@
 //! A configuration offered to a running rail: the one way for `rail apply` and for SIGHUP.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pool::{Config, Diagnostic, Environment, Parsed, load, parse};
+use crate::pool::{
+    Config, Diagnostic, Environment, Parsed, describes_rail, load, parse, parse_pool,
+};
+use crate::store::{Info, ObjectId};
 
 use super::compile::CompileError;
+use super::desired::follow::{differs, with_pool};
+use super::desired::{Desired, confirm, same};
 use super::rail::Rail;
 
-/// A configuration file as its reader found it.
-#[derive(Debug, Serialize, Deserialize)]
+/// A configuration file as its reader found it, and what is said about the change.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Offer {
     /// Its name, for messages.
     pub file: String,
     /// Its text.
     pub text: String,
+    /// Who makes the change. Only a rail with a store remembers this and what follows.
+    #[serde(default)]
+    pub author: String,
+    /// The author's address.
+    #[serde(default)]
+    pub email: String,
+    /// Why.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// The commit `main` must stand at.
+    #[serde(default)]
+    pub expected: Option<String>,
+    /// After how many seconds the change is undone unless it is confirmed.
+    #[serde(default)]
+    pub confirm: Option<u64>,
 }
 
 /// What became of an [`Offer`].
@@ -29,6 +50,9 @@ pub struct Applied {
     pub findings: Vec<String>,
     /// Why a valid file was refused.
     pub refused: Option<String>,
+    /// The commit the pool is in, if the rail has a store.
+    #[serde(default)]
+    pub commit: Option<String>,
 }
 
 /// Why a new configuration was not taken over. Nothing has changed then.
@@ -42,26 +66,132 @@ pub enum ApplyError {
     Compile(#[from] CompileError),
 }
 
-/// Takes an offer over as a whole, or not at all.
+const NO_STORE: &str =
+    "this rail has no store, so that it remembers no commit and cannot undo one: see [node].store";
+
+/// Takes an offer over as a whole, or not at all. With a store, the file's pool becomes the store's; a file with
+/// nothing but a pool will do then.
 pub fn take(rail: &mut Rail, offer: &Offer) -> Applied {
-    let parsed = parse(&offer.text, &offer.file, &Environment::this_machine());
-    decide(rail, &offer.file, parsed)
+    let environment = Environment::this_machine();
+    let desired = rail
+        .following()
+        .map(|following| following.desired().clone());
+    let Some(desired) = desired else {
+        let parsed = parse(&offer.text, &offer.file, &environment);
+        return decide(rail, &offer.file, parsed, |rail, config| {
+            if offer.confirm.is_some() || offer.expected.is_some() {
+                return Err(NO_STORE.to_owned());
+            }
+            rail.apply_as_text(config)
+        });
+    };
+    let parsed = if describes_rail(&offer.text) {
+        parse(&offer.text, &offer.file, &environment)
+    } else {
+        pool_alone(rail, offer)
+    };
+    decide(rail, &offer.file, parsed, |rail, config| {
+        if let Some(what) = needs_restart(rail.config(), &config) {
+            return Err(ApplyError::NeedsRestart(what).to_string());
+        }
+        let commit = commit(&desired, rail, offer, &config)?;
+        if config != *rail.config() {
+            rail.apply_as_text(config)?;
+        }
+        rail.follow();
+        Ok(commit)
+    })
 }
 
-/// Reads a file of this machine and takes it over as a whole, or not at all.
+/// The running configuration with the pool that a file describes.
+fn pool_alone(rail: &Rail, offer: &Offer) -> Parsed {
+    let (pool, warnings) = parse_pool(&offer.text, &offer.file)?;
+    match with_pool(rail.config(), pool) {
+        Ok(config) => Ok((config, warnings)),
+        Err(why) => Err(vec![Diagnostic::of_file(&offer.file, why)]),
+    }
+}
+
+/// Puts the pool of `config` into the store; the commit that has it.
+fn commit(
+    desired: &Desired,
+    rail: &Rail,
+    offer: &Offer,
+    config: &Config,
+) -> Result<Option<ObjectId>, String> {
+    let expected = match &offer.expected {
+        Some(text) => {
+            let id = desired
+                .store()
+                .resolve(text)
+                .map_err(|error| error.to_string())?;
+            Some(id.ok_or_else(|| format!("{text} is no commit"))?)
+        }
+        None => None,
+    };
+    let mut message = match &offer.message {
+        Some(message) => message.clone(),
+        None => format!("apply {}", offer.file),
+    };
+    if let Some(seconds) = offer.confirm {
+        let within = Duration::from_secs(seconds);
+        message = confirm::message(&message, within, &rail.config().node.name);
+    }
+    let author = match offer.author.as_str() {
+        "" => rail.config().node.name.as_str(),
+        author => author,
+    };
+    let info = Info::now(author, &offer.email, message);
+    let done = desired.replace(&desired.main(), &config.pool, &info, expected);
+    done.map(|committed| committed.head)
+        .map_err(|error| error.to_string())
+}
+
+/// Reads a file of this machine and takes it over as a whole, or not at all. With a store, its pool is not taken
+/// over.
 pub fn reload(rail: &mut Rail, file: &Path) -> Applied {
-    decide(rail, &file.display().to_string(), load(file))
+    let name = file.display().to_string();
+    let mut parsed = load(file);
+    if rail.following().is_some() {
+        parsed = parsed.and_then(|(config, mut warnings)| {
+            let pool = rail.config().pool.clone();
+            if !same(&config.pool, &pool) {
+                warnings.push(Diagnostic::warning_of_file(&name, differs(&name)));
+            }
+            match with_pool(&config, pool) {
+                Ok(config) => Ok((config, warnings)),
+                Err(why) => Err(vec![Diagnostic::of_file(&name, why)]),
+            }
+        });
+    }
+    decide(rail, &name, parsed, Rail::apply_as_text)
 }
 
-fn decide(rail: &mut Rail, file: &str, parsed: Parsed) -> Applied {
+impl Rail {
+    /// [`Rail::apply`], without a commit to name and with the error as people read it.
+    fn apply_as_text(&mut self, config: Config) -> Result<Option<ObjectId>, String> {
+        let done = self.apply(config).map(|()| None);
+        done.map_err(|error| error.to_string())
+    }
+}
+
+fn decide(
+    rail: &mut Rail,
+    file: &str,
+    parsed: Parsed,
+    take_over: impl FnOnce(&mut Rail, Config) -> Result<Option<ObjectId>, String>,
+) -> Applied {
     let mut answer = Applied::default();
     let lines = |found: &[Diagnostic]| found.iter().map(ToString::to_string).collect();
     match parsed {
         Ok((config, warnings)) => {
             answer.findings = lines(&warnings);
-            match rail.apply(config) {
-                Ok(()) => answer.applied = true,
-                Err(error) => answer.refused = Some(error.to_string()),
+            match take_over(rail, config) {
+                Ok(commit) => {
+                    answer.applied = true;
+                    answer.commit = commit.map(|id| id.to_string());
+                }
+                Err(why) => answer.refused = Some(why),
             }
         }
         Err(found) => {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::pool::{Config, Name, Service};
+use crate::store::ObjectId;
 use crate::table::conn::ConnTable;
 use crate::table::counters::Counters;
 use crate::table::fragment::FragmentTable;
@@ -21,6 +22,7 @@ use crate::table::{BackendId, IdSet, Nanos};
 use crate::wire::MacAddr;
 
 use super::compile::{Builds, CompileError, LinkAddresses, TableCache, compile, gateways};
+use super::desired::follow::Following;
 use super::health::Heartbeats;
 use super::ids::{BackendIds, BackendName};
 use super::offer::{ApplyError, needs_restart};
@@ -82,6 +84,7 @@ pub struct Rail {
     next_scan: Nanos,
     ledger: Ledger,
     applies: Applies,
+    following: Option<Following>,
 }
 
 /// How often a configuration was offered to the running rail.
@@ -141,6 +144,7 @@ impl Rail {
             next_scan: Nanos(0),
             ledger: Ledger::default(),
             applies: Applies::default(),
+            following: None,
         })
     }
 
@@ -197,6 +201,49 @@ impl Rail {
         Ok(())
     }
 
+    /// Keeps to a store from now on.
+    pub fn keep_to(&mut self, following: Following) {
+        self.following = Some(following);
+    }
+
+    /// The store, if there is one, and how far the rail has come with it.
+    pub fn following(&self) -> Option<&Following> {
+        self.following.as_ref()
+    }
+
+    /// Takes over what the store's `main` says, if that is new.
+    pub fn follow(&mut self) {
+        let Some(mut following) = self.following.take() else {
+            return;
+        };
+        following.undo_overdue();
+        match following.news() {
+            Ok(None) => {}
+            Ok(Some(head)) => {
+                let outcome = self.take_over(&following, &head);
+                match &outcome {
+                    Ok(()) => tracing::info!(commit = %head, "the store's pool runs"),
+                    Err(why) => {
+                        tracing::error!(commit = %head, running = %following.running(), "cannot run the store's pool: {why}");
+                    }
+                }
+                following.taken(head, outcome);
+            }
+            Err(error) => tracing::error!(%error, "cannot read the store"),
+        }
+        self.following = Some(following);
+    }
+
+    fn take_over(&mut self, following: &Following, head: &ObjectId) -> Result<(), String> {
+        let config = following
+            .with_pool_of(&self.config, head)
+            .map_err(|error| error.to_string())??;
+        if config == self.config {
+            return Ok(());
+        }
+        self.apply(config).map_err(|error| error.to_string())
+    }
+
     /// Counts an offer that did not even become a configuration.
     pub fn count_refused(&mut self) {
         self.applies.refused += 1;
@@ -233,6 +280,9 @@ impl Rail {
             fragments.sweep(now);
         }
         self.ready |= self.neighbors.iter().all(|(_, n)| is_settled(n));
+        if self.following.as_mut().is_some_and(|f| f.is_due(now)) {
+            self.follow();
+        }
         let quiescent = self.publisher.reclaim() == 0;
         if quiescent && now >= self.next_scan && self.ids.retired().next().is_some() {
             self.next_scan = now + SCAN_PAUSE;
@@ -318,6 +368,11 @@ impl Rail {
     /// The id of a backend.
     pub fn id(&self, name: &BackendName) -> Option<BackendId> {
         self.ids.get(name)
+    }
+
+    /// All backends and their ids.
+    pub fn backend_names(&self) -> impl Iterator<Item = (&BackendName, BackendId)> {
+        self.ids.iter()
     }
 
     /// What all workers forwarded to a backend since it has its id.

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use super::compile::{CompileError, by_name, maglev, service_map};
-use crate::pool::{Affinity, Backend, Config, Service};
+use crate::pool::{Affinity, Backend, Config, Pool, Port, Service};
 use crate::table::hash::{flow_hash_v4, flow_hash_v6, tuple3_hash_v4, tuple3_hash_v6};
 use crate::table::maglev::{Maglev, TableSize};
 use crate::table::service::ServiceMap;
@@ -116,7 +116,8 @@ pub struct Choice<'a> {
 /// Answers for one configuration. A service's table is built when the first flow asks for it.
 #[derive(Debug)]
 pub struct Tracer<'a> {
-    config: &'a Config,
+    pool: &'a Pool,
+    ports: &'a [Port],
     map: ServiceMap,
     tables: Vec<OnceCell<Table<'a>>>,
 }
@@ -130,22 +131,28 @@ struct Table<'a> {
 impl<'a> Tracer<'a> {
     /// A tracer for all services of `config`.
     pub fn new(config: &'a Config) -> Self {
-        let services = &config.pool.services;
+        Self::of_pool(&config.pool, &config.ports)
+    }
+
+    /// A tracer for the services of a pool, on a rail with these ports; without any, which addresses are the
+    /// rail's own is not known.
+    pub fn of_pool(pool: &'a Pool, ports: &'a [Port]) -> Self {
         Tracer {
-            config,
-            map: service_map(&config.pool),
-            tables: services.iter().map(|_| OnceCell::new()).collect(),
+            pool,
+            ports,
+            map: service_map(pool),
+            tables: pool.services.iter().map(|_| OnceCell::new()).collect(),
         }
     }
 
     /// Where the packets of `flow` go as long as nothing is pinned.
     pub fn trace(&self, flow: &Flow) -> Result<Answer<'a>, CompileError> {
-        let (config, destination) = (self.config, flow.destination());
+        let (pool, destination) = (self.pool, flow.destination());
         let found = self
             .map
             .lookup(destination.into(), flow.protocol.0, flow.ports.1);
         let Some(index) = found.map(|index| usize::from(index.0)) else {
-            let mut own = config.ports.iter().flat_map(|port| &port.addresses);
+            let mut own = self.ports.iter().flat_map(|port| &port.addresses);
             return Ok(if self.map.is_vip(destination.into()) {
                 Answer::NoService
             } else if own.any(|own| own.address() == destination) {
@@ -154,9 +161,9 @@ impl<'a> Tracer<'a> {
                 Answer::NotOurs
             });
         };
-        let service = &config.pool.services[index];
+        let service = &pool.services[index];
         let table = self.table(index)?;
-        let hash = flow.hash(&config.pool.hash_key, service.affinity);
+        let hash = flow.hash(&pool.hash_key, service.affinity);
         let size = table.maglev.size();
         let choice = Choice {
             service,
@@ -178,9 +185,9 @@ impl<'a> Tracer<'a> {
         if let Some(table) = place.get() {
             return Ok(table);
         }
-        let service = &self.config.pool.services[index];
+        let service = &self.pool.services[index];
         let table = Table {
-            maglev: maglev(self.config, service)?,
+            maglev: maglev(self.pool, service)?,
             backends: by_name(service),
         };
         Ok(place.get_or_init(|| table))

@@ -27,6 +27,29 @@ pub struct Diagnostic {
     pub source: Option<Arc<str>>,
 }
 
+impl Diagnostic {
+    /// An error of a file as a whole.
+    pub fn of_file(file: &str, message: String) -> Self {
+        Self {
+            severity: Severity::Error,
+            file: file.into(),
+            location: None,
+            message,
+            help: None,
+            also: None,
+            source: None,
+        }
+    }
+
+    /// A warning about a file as a whole.
+    pub fn warning_of_file(file: &str, message: String) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::of_file(file, message)
+        }
+    }
+}
+
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {

@@ -35,7 +35,10 @@ pub use environment::{Environment, cpu_list};
 pub use limits::{AGE_UNIT, Limits, TIMEOUT_BOUNDS, Timeouts};
 pub use name::{MAX_NAME_LEN, Name, NameError};
 pub use node::{Accept, Config, Dpdk, HugePages, IfName, Mtu, Node, Port, StaticNeighbor, Tunnel};
-pub use parse::{MAX_FILE, Parsed, keys, load, load_for, parse, parse_pool, read_text};
+pub use parse::duration::parse as parse_duration;
+pub use parse::{
+    MAX_FILE, Parsed, describes_rail, keys, load, load_for, parse, parse_pool, read_text,
+};
 pub use peer::{Peer, Remote};
 pub use service::{Affinity, Dscp, Encap, GUE_PORT, PortRange, Ports, Protocol, Service};
 pub use violation::{Item, Place, Severity, Violation};

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
-use super::{IfAddr, IpPrefix, Limits, Name, Pool, Timeouts};
+use super::{
+    Environment, IfAddr, IpPrefix, Limits, Name, Pool, Severity, Timeouts, Violation, check,
+};
 use crate::wire::{MacAddr, VlanId};
 
 /// A whole configuration file. Made by `parse` and `load` only,
@@ -49,6 +51,30 @@ impl Config {
         }
     }
 
+    /// The same rail with another pool.
+    ///
+    /// # Errors
+    /// What of the pool this rail cannot do, such as reaching a backend; warnings are not among it.
+    pub fn with_pool(self, pool: Pool, environment: &Environment) -> Result<Self, Vec<Violation>> {
+        let mut found = check::rail(&check::Rail {
+            node: Some(&self.node),
+            ports: &self.ports,
+            ports_complete: true,
+            neighbors: &self.neighbors,
+            tunnel: &self.tunnel,
+            timeouts: &self.timeouts,
+            limits: &self.limits,
+            pool: &pool,
+            environment,
+        });
+        found.retain(|violation| violation.severity == Severity::Error);
+        if found.is_empty() {
+            Ok(Self { pool, ..self })
+        } else {
+            Err(found)
+        }
+    }
+
     /// The peers without the rail itself, which a shared pool lists too.
     pub fn other_peers(&self) -> impl Iterator<Item = &super::Peer> {
         self.pool
@@ -81,7 +107,7 @@ pub struct Node {
     pub control_socket: PathBuf,
     /// Whether an idle worker sleeps for short times. Default true.
     pub idle: bool,
-    /// The directory of the store; without one the pool lives in memory.
+    /// The directory of the store; without one the pool is the file's.
     pub store: Option<PathBuf>,
     /// Entries of one worker's connection table, 8 bytes each; the table rounds up.
     pub flows: usize,

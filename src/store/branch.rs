@@ -3,7 +3,7 @@
 use super::commit::{Commit, Info};
 use super::commit_merge::MergeContext;
 use super::committer::Step;
-use super::conflict::Conflict;
+use super::conflict::{Conflict, PathConflict};
 use super::directory::Source;
 use super::error::StoreError;
 use super::facade::Store;
@@ -147,6 +147,53 @@ impl Branch {
                 answer: Committed {
                     head: Some(new),
                     how,
+                },
+            })
+        })
+    }
+
+    /// Merges a commit, with somebody's word where no rule decides. `settle` is given the merged tree, from which paths
+    /// in conflict are absent, and the conflicts; it edits the tree and returns the conflicts it leaves. If nothing
+    /// conflicts this is [`merge`](Self::merge), else the merge commit bears `info`.
+    pub fn merge_settled(
+        &self,
+        theirs: &ObjectId,
+        info: &Info,
+        settle: impl Fn(&mut Tree, &Overlay, &[PathConflict]) -> Result<Vec<PathConflict>, StoreError>,
+    ) -> Result<Committed, CommitError> {
+        match self.merge(theirs) {
+            Err(CommitError::Conflict(_)) => {}
+            other => return other,
+        }
+        let overlay = self.store.overlay();
+        self.store.committer().advance(&self.name, |turn| {
+            let Some(ours) = turn.head else {
+                return Err(StoreError::Contended(self.name.clone()).into());
+            };
+            let merged = self
+                .merge_context(&*overlay)
+                .merge_trees_of(&ours, theirs)?;
+            let mut tree = Tree::at(merged.tree);
+            let left = settle(&mut tree, &overlay, &merged.conflicts)?;
+            if !left.is_empty() {
+                return Err(conflict(Conflict {
+                    ours,
+                    theirs: *theirs,
+                    paths: left,
+                    violation: None,
+                }));
+            }
+            let tree = tree.write(&*overlay)?;
+            self.validate(&*overlay, tree)?;
+            let mut parents = vec![ours, *theirs];
+            parents.sort();
+            let new = Commit::new(tree, parents, info).store(&*overlay)?;
+            Ok(Step::Move {
+                new: Some(new),
+                objects: overlay.reachable(&[new])?,
+                answer: Committed {
+                    head: Some(new),
+                    how: How::Merged,
                 },
             })
         })

@@ -102,6 +102,30 @@ impl MergeContext<'_> {
             .map(Ok)
     }
 
+    /// The merged tree of two commits neither of which descends from the other, with what conflicts in it.
+    pub fn merge_trees_of(
+        &self,
+        ours: &ObjectId,
+        theirs: &ObjectId,
+    ) -> Result<MergedTree, StoreError> {
+        let bases = merge_bases(self.source, ours, &[*theirs])?;
+        let base = fold(self.source, self.registry, &bases, MAX_FOLDS)?;
+        let (our, their) = (self.source.commit(ours)?, self.source.commit(theirs)?);
+        let authors = Authors {
+            ours: Some(our.author.name()),
+            theirs: Some(their.author.name()),
+        };
+        let trees = (&our.tree, &their.tree);
+        merge_trees_by(
+            self.source,
+            self.registry,
+            authors,
+            base.as_ref(),
+            trees.0,
+            trees.1,
+        )
+    }
+
     /// The commit that unites many heads. Merges in id order what remains when heads that are
     /// ancestors of others are left out, so that every node with the same heads writes the same commits.
     pub fn merge_heads(&self, heads: &[ObjectId]) -> Result<Merged<Option<ObjectId>>, StoreError> {

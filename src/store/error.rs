@@ -48,6 +48,9 @@ pub enum StoreError {
     /// A bundle is damaged, or does not fit here.
     #[error("cannot import the bundle: {0}")]
     Bundle(String),
+    /// The process that has the store could not, would not, or does not answer.
+    #[error("{0}")]
+    Remote(Arc<str>),
     /// The real Git could not do what it was asked to.
     #[error("git {command}: {message}")]
     Git { command: String, message: Arc<str> },

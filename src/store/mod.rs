@@ -2,6 +2,7 @@
 //!
 //! This module imports nothing else of the crate: it is a library of its own.
 
+mod accept;
 pub mod backend;
 pub mod branch;
 pub mod cache;
@@ -23,6 +24,7 @@ pub mod path;
 pub mod queue;
 pub mod reachable;
 pub mod reader;
+pub mod rest;
 pub mod rope;
 pub mod squash;
 pub mod transaction;

@@ -1,5 +1,7 @@
 //! A rail that runs as a child process on a virtual port, for the tests that talk to one.
 
+pub mod store;
+
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ pub struct Setup {
     pub backends: Vec<&'static str>,
     /// Size of the connection table.
     pub flows: u32,
+    /// Whether the rail has a store, `store.git` beside its configuration.
+    pub store: bool,
 }
 
 impl Default for Setup {
@@ -39,6 +43,7 @@ impl Default for Setup {
             gateway_known: true,
             backends: vec!["web-1", "web-2"],
             flows: 1024,
+            store: false,
         }
     }
 }
@@ -73,6 +78,14 @@ table_size = 251
             self.flows,
             self.device
         );
+        if self.store {
+            let store = format!(
+                "flows = {}\nstore = {:?}",
+                self.flows,
+                dir.join("store.git")
+            );
+            text = text.replace(&format!("flows = {}", self.flows), &store);
+        }
         if self.gateway_known {
             text += "[[neighbor]]\naddress = \"192.0.2.1\"\nmac = \"02:00:00:00:00:fe\"\n";
         }
@@ -130,6 +143,11 @@ impl Running {
     /// Its control socket.
     pub fn socket(&self) -> PathBuf {
         socket_in(self.dir.path())
+    }
+
+    /// The directory of its store.
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("store.git")
     }
 
     /// What it has written to standard error.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use rustyrail::api::store as api;
 use rustyrail::store::backend::{Backend, MemoryBackend};
 use rustyrail::store::conflict::{AnyTree, Validator, Violation};
 use rustyrail::store::directory::Source;
 use rustyrail::store::git::{Git, GitBackend, GitOptions};
 use rustyrail::store::merge::{Content, MergeError, Value};
+use rustyrail::store::rest::{Address, RestBackend};
 use rustyrail::store::{
     Branch, BranchName, Info, Leaf, Objects, Options, Path, Registry, Signature, Store, StoreError,
     Tree, TypeTag, View,
@@ -17,6 +19,51 @@ pub struct Fixture {
     backend: Option<Arc<dyn Backend>>,
     /// Removed when the test is over.
     directory: Option<tempfile::TempDir>,
+    server: Option<Server>,
+}
+
+/// Serves a store until it is dropped.
+struct Server {
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(store: Store, socket: &std::path::Path) -> Self {
+        let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+                let routes =
+                    api::reading(store.clone()).merge(api::changing(store, Arc::new(|| {})));
+                tokio::select! {
+                    served = axum::serve(listener, routes) => served.unwrap(),
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().unwrap().join();
+        assert!(
+            ended.is_ok() || std::thread::panicking(),
+            "the server panicked"
+        );
+    }
 }
 
 impl Fixture {
@@ -24,12 +71,15 @@ impl Fixture {
         Self {
             backend: Some(Arc::new(MemoryBackend::new())),
             directory: None,
+            server: None,
         }
     }
 
     /// One more empty store of the same kind.
     pub fn another(&self) -> Self {
-        if self.directory.is_some() {
+        if self.server.is_some() {
+            Self::rest()
+        } else if self.directory.is_some() {
             Self::git()
         } else {
             Self::memory()
@@ -47,7 +97,20 @@ impl Fixture {
         Self {
             backend: Some(backend),
             directory: Some(directory),
+            server: None,
         }
+    }
+
+    /// A new repository of another process, as far as a client can tell: served over a Unix socket.
+    pub fn rest() -> Self {
+        let mut fixture = Self::git();
+        let store = Store::open(fixture.backend.take().unwrap(), Options::default()).unwrap();
+        let socket = fixture.directory.as_ref().unwrap().path().join("socket");
+        let server = Server::start(store, &socket);
+        let client = RestBackend::connect(Address::Unix(socket)).unwrap();
+        fixture.backend = Some(Arc::new(client));
+        fixture.server = Some(server);
+        fixture
     }
 
     /// The store, with the test type [`Sum`].
@@ -78,6 +141,7 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         // The back end joins packs in the background: not under the eyes of fsck.
         self.backend = None;
+        self.server = None;
         if let Some(directory) = self
             .directory
             .as_ref()

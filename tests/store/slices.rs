@@ -160,7 +160,8 @@ pub fn damaged_slices_are_refused(fixture: &Fixture) {
     let main = fixture.main();
     count(&main, 1..=3);
     let slice = main.store().export(&main_head(&main), &[]).unwrap();
-    let other = fixture.another().store();
+    let other_fixture = fixture.another();
+    let other = other_fixture.store();
     for length in [0, 10, 30, slice.len() / 2, slice.len() - 1] {
         assert!(other.import(&slice[..length], false).is_err(), "{length}");
     }

@@ -85,6 +85,12 @@ pub fn parse_pool(text: &str, file_name: &str) -> Result<(Pool, Vec<Diagnostic>)
     })
 }
 
+/// Whether a text describes a rail, not only a pool: it has a `[node]`.
+pub fn describes_rail(text: &str) -> bool {
+    let (document, _) = DeTable::parse_recoverable(text);
+    document.get_ref().contains_key(keys::NODE.path)
+}
+
 /// Parses a text by `read`, which is told whether the text was TOML throughout.
 fn parse_with<T>(
     text: &str,
