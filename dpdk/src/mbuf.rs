@@ -172,6 +172,25 @@ impl Mbuf {
         }
     }
 
+    /// Keeps the bytes `from..end` of the packet, puts `head` bytes in front of them, whose content is
+    /// what was left there, and returns all of it. `None`, and nothing changed, when there is no such
+    /// range, no such room in front of it, or the packet is not contiguous.
+    #[inline]
+    pub fn rewrap(&mut self, from: usize, end: usize, head: usize) -> Option<&mut [u8]> {
+        let start = self.headroom() + from;
+        if from > end || end > self.len() || head > start || !self.is_contiguous() {
+            return None;
+        }
+        let len = end - from + head;
+        let header = self.header_mut();
+        // `start - head` is at most `data_off + data_len`, and it plus `len` at most that: both lie within
+        // the buffer, whose length is 16 bits.
+        header.data_off = (start - head) as u16;
+        header.data_len = len as u16;
+        header.pkt_len = len as u32;
+        Some(self.data_mut())
+    }
+
     /// Grows the packet by `n` bytes at its end and returns them; their content is what was left there.
     /// `None`, and nothing changed, when the tailroom is smaller or the packet not contiguous.
     #[inline]

@@ -430,7 +430,9 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
                 State::Down => BackendState::Down,
             },
             hop,
-            via_gateway,
+            egress: way.resolved.then_some(way.port),
+            detours: via_gateway && config.ports.len() > 1,
+            plain: delivery == Delivery::Tunnel && template.is_plain(),
             mtu: backend
                 .mtu
                 .map_or(port.mtu.get(), |m| m.get().min(port.mtu.get())),

@@ -31,7 +31,10 @@ impl Pipeline {
             Ok(link) => link,
             Err(reason) => return Verdict::Drop(reason),
         };
-        if !frame.rewrap(parsed.l3.into(), parsed.end.into(), link.len()) {
+        if frame
+            .rewrap(parsed.l3.into(), parsed.end.into(), link.len())
+            .is_none()
+        {
             return Verdict::Drop(DropReason::NoHeadroom);
         }
         let data = frame.data_mut();

@@ -21,19 +21,25 @@ pub trait Frame {
     /// Shortens the frame to `len` bytes; does nothing if it is no longer than that.
     fn truncate(&mut self, len: usize);
 
-    /// Keeps `from..end` of the frame and puts `head` bytes of room in front of it. `false` if there
-    /// is no such range or no such room; the frame is then good for nothing but dropping.
+    /// Asks for the memory in front of the frame, where new headers will be written.
+    #[inline]
+    fn prefetch_headroom(&self) {}
+
+    /// Keeps `from..end` of the frame, puts `head` bytes of room in front of it, and returns all of it.
+    /// `None` if there is no such range or no such room; the frame is then good for nothing but
+    /// dropping.
     #[inline]
     #[must_use]
-    fn rewrap(&mut self, from: usize, end: usize, head: usize) -> bool {
+    fn rewrap(&mut self, from: usize, end: usize, head: usize) -> Option<&mut [u8]> {
         if end < from || end > self.data().len() {
-            return false;
+            return None;
         }
         self.truncate(end);
-        if head >= from {
+        let done = if head >= from {
             self.prepend(head - from)
         } else {
             self.trim_front(from - head)
-        }
+        };
+        done.then(|| self.data_mut())
     }
 }

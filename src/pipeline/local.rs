@@ -105,7 +105,7 @@ impl Pipeline {
             // RFC 4861, section 4.3 has every multicast solicitation carry it.
             return Verdict::Host(ingress);
         }
-        if !frame.rewrap(l4, l4 + NdMessage::LEN, head) {
+        if frame.rewrap(l4, l4 + NdMessage::LEN, head).is_none() {
             return Verdict::Drop(DropReason::NoHeadroom);
         }
         let data = frame.data_mut();

@@ -13,6 +13,7 @@ pub mod frame;
 mod icmp;
 mod local;
 mod peer;
+mod plain;
 mod quoted;
 pub mod rewrite;
 pub mod shared;
@@ -25,7 +26,9 @@ use std::sync::Arc;
 
 use crate::table::conn::{ConnOwner, ConnStats};
 use crate::table::counters::Counters;
-use crate::table::hash::{BURST, FlowBurst, FlowHash, flow_hash_v4_burst};
+use crate::table::hash::{
+    BURST, FlowBurst, FlowHash, V6FlowBurst, flow_hash_v4_burst, flow_hash_v6_burst,
+};
 use crate::table::limiter::TokenBucket;
 use crate::table::news::Sighting;
 use crate::table::service::Address;
@@ -35,6 +38,7 @@ use crate::wire::IpProtocol;
 
 use classify::{Kind, Parsed, classify};
 use frame::Frame;
+use plain::plain;
 use shared::Shared;
 use verdict::{DropReason, Verdict};
 
@@ -42,6 +46,7 @@ use verdict::{DropReason, Verdict};
 #[derive(Debug)]
 pub struct Stage {
     parsed: [Parsed; BURST],
+    len: usize,
     generation: u64,
     ingress: PortIndex,
 }
@@ -51,9 +56,21 @@ impl Stage {
     pub fn new() -> Self {
         Stage {
             parsed: [Parsed::EMPTY; BURST],
+            len: 0,
             generation: 0,
             ingress: PortIndex(0),
         }
+    }
+
+    /// Forgets the burst.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    #[inline]
+    fn hashes(&self) -> impl Iterator<Item = FlowHash> {
+        self.parsed.iter().take(self.len).map(|parsed| parsed.hash)
     }
 }
 
@@ -71,6 +88,7 @@ pub struct Pipeline {
     shared: Shared,
     icmp_limit: TokenBucket,
     lanes: FlowBurst,
+    lanes_v6: V6FlowBurst,
     hash_key: HashKey,
     generation: u64,
     now: Nanos,
@@ -90,6 +108,7 @@ impl Pipeline {
             shared,
             icmp_limit: TokenBucket::per_second(0),
             lanes: FlowBurst::new(),
+            lanes_v6: V6FlowBurst::new(),
             hash_key,
             generation: 0,
             now: Nanos(0),
@@ -111,7 +130,7 @@ impl Pipeline {
         self.now
     }
 
-    /// First stage: parse, hash, prefetch. Changes no frame.
+    /// First stage: parse and hash. Changes no frame.
     pub fn front<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
@@ -122,40 +141,68 @@ impl Pipeline {
         self.adopt(snapshot);
         stage.generation = snapshot.generation;
         stage.ingress = ingress;
-        let mut hashes = [FlowHash(0); BURST];
+        stage.len = frames.len().min(BURST);
+        let port = snapshot.ports.get(usize::from(ingress.0));
+        let (mut v6, mut rest) = (0u32, 0u32);
         for (lane, (frame, parsed)) in frames.iter().zip(&mut stage.parsed).enumerate() {
-            *parsed = classify(snapshot, ingress, frame.data());
-            if let Some(blocks) = parsed.blocks() {
-                self.lanes.set(lane, blocks);
+            frame.prefetch_headroom();
+            let lanes = (lane, &mut self.lanes, &mut self.lanes_v6);
+            let plain = port.is_some_and(|port| plain(port, frame.data(), parsed, lanes));
+            rest |= u32::from(!plain) << lane;
+            v6 |= u32::from(parsed.is_v6()) << lane;
+        }
+        let key = &snapshot.hash_key;
+        let mut hashes = [FlowHash(0); BURST];
+        flow_hash_v4_burst(key, &self.lanes, &mut hashes);
+        for (parsed, hash) in stage.parsed.iter_mut().zip(hashes) {
+            parsed.hash = hash;
+        }
+        if v6 != 0 {
+            flow_hash_v6_burst(key, &self.lanes_v6, &mut hashes);
+            for lane in lanes_of(v6) {
+                stage.parsed[lane].hash = hashes[lane];
             }
         }
-        flow_hash_v4_burst(&snapshot.hash_key, &self.lanes, &mut hashes);
-        for (parsed, hash) in stage.parsed.iter_mut().zip(hashes).take(frames.len()) {
-            parsed.hash = parsed.hash_v6(snapshot).unwrap_or(hash);
-            self.conns.prefetch(parsed.hash);
+        for lane in lanes_of(rest) {
+            let parsed = &mut stage.parsed[lane];
+            *parsed = classify(snapshot, ingress, frames[lane].data());
+            parsed.hash = flow_hash(snapshot, parsed);
         }
         if snapshot.peers.mirror {
             Self::sift(snapshot, frames, &mut stage.parsed);
         }
     }
 
-    /// Second stage: a verdict for every frame, in order; frames are rewritten for it.
+    /// Second stage: a verdict for every frame, in order; frames are rewritten for it. Meanwhile the
+    /// connection buckets of the burst behind this one are asked for, one with every step: all at once
+    /// they would be more than a core can wait for.
     pub fn finish<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
         frames: &mut [F],
         stage: &mut Stage,
         now: Nanos,
+        behind: &Stage,
         verdicts: &mut [Verdict; BURST],
     ) {
         self.advance(now);
         if stage.generation != snapshot.generation {
             self.front(snapshot, stage.ingress, frames, stage);
         }
+        let mut next = behind.hashes();
         for ((frame, parsed), verdict) in frames.iter_mut().zip(&stage.parsed).zip(verdicts) {
+            if let Some(hash) = next.next() {
+                self.conns.prefetch(hash);
+            }
             *verdict = self.process(snapshot, frame, parsed, stage.ingress);
             self.count(*verdict);
         }
+        next.for_each(|hash| self.conns.prefetch(hash));
+    }
+
+    /// Asks for the connection buckets of a burst that came behind none.
+    pub fn prefetch(&self, stage: &Stage) {
+        stage.hashes().for_each(|hash| self.conns.prefetch(hash));
     }
 
     /// Both stages for one frame, outside of a burst: one that was held, or a test's.
@@ -291,6 +338,15 @@ impl Pipeline {
         // A full queue loses news on purpose: see `News`.
         let _ = self.shared.news.push(sighting);
     }
+}
+
+/// The lanes whose bits are set.
+fn lanes_of(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lane = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (lane < BURST).then_some(lane)
+    })
 }
 
 /// The hash of one packet's 5-tuple, outside of a burst.

@@ -20,6 +20,8 @@ use super::verdict::{DropReason, Verdict};
 /// First source port of GUE packets: the dynamic range, of which 14 bits come from the flow hash.
 const GUE_SOURCE_BASE: u16 = 49152;
 const GUE_SOURCE_MASK: u16 = 0x3fff;
+/// Bytes of an untagged link header.
+const LINK_LEN: usize = 14;
 
 /// Sends the packet to `backend`: wrapped, addressed to the next hop, or held until that is known.
 #[inline]
@@ -30,72 +32,87 @@ pub fn forward<F: Frame>(
     ingress: PortIndex,
     backend: &Backend,
 ) -> Verdict {
-    let Some((hop, detour)) = next_hop(snapshot, backend, ingress) else {
-        return Verdict::Drop(DropReason::Neighbor);
-    };
-    if !hop.resolved {
-        return Verdict::Hold(backend.hop);
+    if backend.detours
+        && let Some(hop) = detour(snapshot, backend, ingress)
+    {
+        return forward_by(hop, snapshot, frame, parsed, backend);
     }
-    let template = &backend.template;
-    let mtu = if detour {
-        backend.mtu.min(port_mtu(snapshot, hop.port))
-    } else {
-        backend.mtu
+    let Some(port) = backend.egress else {
+        return Verdict::Hold(backend.hop);
     };
-    if parsed.ip_len() + usize::from(template.overhead()) > usize::from(mtu) {
+    let template = &backend.template;
+    if parsed.ip_len() + usize::from(template.overhead()) > usize::from(backend.mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
     let (from, end) = (usize::from(parsed.l3), usize::from(parsed.end));
-    let class = parsed.class.0;
-    let hash = parsed.hash;
-    let link_len = if detour {
-        hop.link.len()
-    } else {
-        usize::from(template.link_len)
-    };
-    let head = link_len + usize::from(template.overhead());
-    if !frame.rewrap(from, end, head) {
+    let Some(data) = frame.rewrap(from, end, usize::from(template.len)) else {
         return Verdict::Drop(DropReason::NoHeadroom);
-    }
-    let data = frame.data_mut();
-    if detour {
-        let ethertype = if template.outer_v6 { 0x86dd } else { 0x0800 };
-        hop.link.write(ethertype, data);
-        data[link_len..head].copy_from_slice(&template.bytes()[usize::from(template.link_len)..]);
+    };
+    template.write(data);
+    if backend.plain {
+        finish_plain(data, parsed, template);
     } else {
-        data[..head].copy_from_slice(template.bytes());
+        finish(&mut data[usize::from(template.link_len)..], parsed, backend);
     }
-    let packet = &mut data[link_len..];
+    Verdict::Forward(port)
+}
+/// The gateway to use instead of the one in the template: a packet for a gateway leaves by the port it
+/// came in through, if that has a live gateway of its own.
+fn detour<'a>(snapshot: &'a Snapshot, backend: &Backend, ingress: PortIndex) -> Option<&'a Hop> {
+    let gateway = snapshot.ports.get(usize::from(ingress.0))?.gateway?;
+    let hop = snapshot.hops.get(gateway.0 as usize)?;
+    let better = gateway != backend.hop
+        && hop.resolved
+        && hop.address.is_ipv6() == backend.template.outer_v6;
+    better.then_some(hop)
+}
+
+/// As [`forward`], by another hop than the template's.
+fn forward_by<F: Frame>(
+    hop: &Hop,
+    snapshot: &Snapshot,
+    frame: &mut F,
+    parsed: &Parsed,
+    backend: &Backend,
+) -> Verdict {
+    let template = &backend.template;
+    let mtu = backend.mtu.min(port_mtu(snapshot, hop.port));
+    if parsed.ip_len() + usize::from(template.overhead()) > usize::from(mtu) {
+        return Verdict::Drop(DropReason::TooBig);
+    }
+    let link_len = hop.link.len();
+    let head = link_len + usize::from(template.overhead());
+    let Some(data) = frame.rewrap(parsed.l3.into(), parsed.end.into(), head) else {
+        return Verdict::Drop(DropReason::NoHeadroom);
+    };
+    let ethertype = if template.outer_v6 { 0x86dd } else { 0x0800 };
+    hop.link.write(ethertype, data);
+    data[link_len..head].copy_from_slice(&template.bytes()[usize::from(template.link_len)..]);
+    finish(&mut data[link_len..], parsed, backend);
+    Verdict::Forward(hop.port)
+}
+
+/// Fills in what depends on the packet. `packet` starts behind the link header.
+fn finish(packet: &mut [u8], parsed: &Parsed, backend: &Backend) {
     match backend.delivery {
-        Delivery::Tunnel => patch(packet, template, class, hash),
+        Delivery::Tunnel => patch(packet, &backend.template, parsed.class.0, parsed.hash),
         Delivery::L3dsr { address, dscp } => l3dsr(packet, parsed, address, dscp),
         Delivery::L2dsr if parsed.decapsulated => set_class(packet, parsed.class),
         Delivery::L2dsr => {}
     }
-    Verdict::Forward(hop.port)
 }
 
-/// The hop to use and whether it differs from the one in the template: a packet for a gateway leaves
-/// by the port it came in through, if that has a live gateway of its own.
-#[inline]
-fn next_hop<'a>(
-    snapshot: &'a Snapshot,
-    backend: &Backend,
-    ingress: PortIndex,
-) -> Option<(&'a Hop, bool)> {
-    if backend.via_gateway
-        && snapshot.ports.len() > 1
-        && let Some(port) = snapshot.ports.get(usize::from(ingress.0))
-        && let Some(gateway) = port.gateway
-        && gateway != backend.hop
-    {
-        let hop = snapshot.hops.get(gateway.0 as usize)?;
-        let outer_v6 = hop.address.is_ipv6();
-        if hop.resolved && outer_v6 == backend.template.outer_v6 {
-            return Some((hop, true));
-        }
+/// As [`finish`] for what most packets leave in, a tunnel over IPv4 on an untagged link: DSCP and ECN,
+/// length, checksum. `data` starts with the link header.
+#[inline(always)]
+fn finish_plain(data: &mut [u8], parsed: &Parsed, template: &Template) {
+    let total = (data.len() - LINK_LEN) as u16;
+    if let Some(head) = data.first_chunk_mut::<{ LINK_LEN + 20 }>() {
+        let sum = template.checksum(total, parsed.class.0, 0);
+        head[LINK_LEN + 1] = parsed.class.0;
+        head[LINK_LEN + 2..LINK_LEN + 4].copy_from_slice(&total.to_be_bytes());
+        head[LINK_LEN + 10..LINK_LEN + 12].copy_from_slice(&sum.to_be_bytes());
     }
-    Some((snapshot.hops.get(backend.hop.0 as usize)?, false))
 }
 
 #[cold]
@@ -116,14 +133,10 @@ fn patch(packet: &mut [u8], template: &Template, class: u8, hash: FlowHash) {
     if template.outer_v6 {
         patch_ipv6(packet, class, hash, total - 40);
     } else {
-        // The template's sum holds the headers' own length; the payload's is what is missing.
-        let payload = u32::from(total - template.overhead());
-        let sum = template.partial_sum + payload + u32::from(class) + entropy;
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = template.checksum(total, class, entropy);
         packet[1] = class;
         packet[2..4].copy_from_slice(&total.to_be_bytes());
-        packet[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
     }
     if let Tunnel::Gue { .. } = template.tunnel {
         patch_gue(packet, template.outer_v6, hash);

@@ -187,6 +187,22 @@ impl FlowBurst {
         self.first[lane] = blocks.first;
         self.last[lane] = blocks.last;
     }
+
+    /// Sets one lane to the 5-tuple that stands in these bytes of a packet, read as little-endian
+    /// numbers: addresses, and both ports.
+    #[inline(always)]
+    pub fn set_wire(
+        &mut self,
+        lane: usize,
+        protocol: u8,
+        source: u32,
+        destination: u32,
+        ports: u32,
+    ) {
+        let (source, destination) = (u64::from(source), u64::from(destination));
+        self.first[lane] = u64::from(protocol) | source << 8 | destination << 40;
+        self.last[lane] = destination >> 24 | u64::from(ports) << 8 | 13 << LENGTH_SHIFT;
+    }
 }
 
 impl Default for FlowBurst {
@@ -205,6 +221,52 @@ pub fn flow_hash_v4_burst(key: &HashKey, burst: &FlowBurst, out: &mut [FlowHash;
     }
 }
 
+/// As [`FlowBurst`], for the five blocks of an IPv6 5-tuple.
+#[derive(Clone, Debug)]
+pub struct V6FlowBurst([[u64; BURST]; 5]);
+
+impl V6FlowBurst {
+    /// All lanes zero.
+    pub const fn new() -> Self {
+        V6FlowBurst([[0; BURST]; 5])
+    }
+
+    /// As [`FlowBurst::set_wire`].
+    #[inline(always)]
+    pub fn set_wire(
+        &mut self,
+        lane: usize,
+        protocol: u8,
+        source: u128,
+        destination: u128,
+        ports: u32,
+    ) {
+        let last = (destination >> 120) as u64 | u64::from(ports) << 8 | 37 << LENGTH_SHIFT;
+        let blocks = v6_blocks(protocol, source, destination, last);
+        for (word, block) in self.0.iter_mut().zip(blocks) {
+            word[lane] = block;
+        }
+    }
+}
+
+impl Default for V6FlowBurst {
+    fn default() -> Self {
+        V6FlowBurst::new()
+    }
+}
+
+/// As [`flow_hash_v4_burst`].
+pub fn flow_hash_v6_burst(key: &HashKey, burst: &V6FlowBurst, out: &mut [FlowHash; BURST]) {
+    let [a, b, c, d, e] = &burst.0;
+    for (lane, out) in out.iter_mut().enumerate() {
+        let mut state = Sip13::new(key.k0(), key.k1());
+        for block in [a[lane], b[lane], c[lane], d[lane], e[lane]] {
+            state.block(block);
+        }
+        *out = FlowHash(state.finish());
+    }
+}
+
 /// The protocol number of IPv6's fragment header, which all fragments share.
 const IPV6_FRAGMENT: u8 = 44;
 
@@ -217,8 +279,8 @@ fn port_bytes(source: u16, destination: u16) -> u64 {
     u64::from(source.swap_bytes()) | u64::from(destination.swap_bytes()) << 16
 }
 
-/// The four full blocks of protocol and IPv6 addresses, then `last`, which begins with the
-/// destination's sixteenth byte.
+/// The hash of protocol and IPv6 addresses, then `last`, which begins with the destination's sixteenth
+/// byte.
 #[inline(always)]
 fn hash_v6(
     key: &HashKey,
@@ -230,12 +292,22 @@ fn hash_v6(
     let source = u128::from_le_bytes(source);
     let destination = u128::from_le_bytes(destination);
     let mut state = Sip13::new(key.k0(), key.k1());
-    state.block(u64::from(protocol) | (source as u64) << 8);
-    state.block((source >> 56) as u64);
-    state.block((source >> 120) as u64 | (destination as u64) << 8);
-    state.block((destination >> 56) as u64);
-    state.block(last);
+    for block in v6_blocks(protocol, source, destination, last) {
+        state.block(block);
+    }
     FlowHash(state.finish())
+}
+
+/// The full blocks of protocol and addresses, both as little-endian numbers, then `last`.
+#[inline(always)]
+fn v6_blocks(protocol: u8, source: u128, destination: u128, last: u64) -> [u64; 5] {
+    [
+        u64::from(protocol) | (source as u64) << 8,
+        (source >> 56) as u64,
+        (source >> 120) as u64 | (destination as u64) << 8,
+        (destination >> 56) as u64,
+        last,
+    ]
 }
 
 #[inline(always)]
@@ -357,6 +429,30 @@ mod tests {
             flow_hash_v4_burst(&key, &burst, &mut out);
             for (lane, blocks) in blocks.iter().enumerate() {
                 prop_assert_eq!(out[lane], blocks.hash(&key));
+            }
+        }
+
+        #[test]
+        fn a_burst_from_the_wire_equals_its_lanes(
+            key: [u8; 16],
+            tuples in prop::collection::vec(
+                any::<(u8, [u8; 16], [u8; 16], u16, u16)>(), 0..=BURST),
+        ) {
+            let key = HashKey::from_bytes(key);
+            let (mut v4, mut v6) = (FlowBurst::new(), V6FlowBurst::new());
+            let first4 = |a: [u8; 16]| [a[0], a[1], a[2], a[3]];
+            for (lane, &(p, s, d, sp, dp)) in tuples.iter().enumerate() {
+                let ports = port_bytes(sp, dp) as u32;
+                let [s4, d4] = [s, d].map(first4).map(u32::from_le_bytes);
+                v4.set_wire(lane, p, s4, d4, ports);
+                v6.set_wire(lane, p, u128::from_le_bytes(s), u128::from_le_bytes(d), ports);
+            }
+            let mut out = [[FlowHash::default(); BURST]; 2];
+            flow_hash_v4_burst(&key, &v4, &mut out[0]);
+            flow_hash_v6_burst(&key, &v6, &mut out[1]);
+            for (lane, &(p, s, d, sp, dp)) in tuples.iter().enumerate() {
+                prop_assert_eq!(out[0][lane], flow_hash_v4(&key, p, first4(s), first4(d), sp, dp));
+                prop_assert_eq!(out[1][lane], flow_hash_v6(&key, p, s, d, sp, dp));
             }
         }
 

@@ -108,23 +108,28 @@ pub enum Delivery {
     L2dsr,
 }
 
-/// One backend of one service.
+/// One backend of one service. What most packets need of it lies in one cache line.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub struct Backend {
     /// The service it belongs to.
     pub service: ServiceIndex,
-    /// Whether pinned and new connections may go there.
-    pub state: BackendState,
-    /// Its next hop.
-    pub hop: HopIndex,
-    /// Reached through a gateway, so that the ingress port's own gateway is preferred.
-    pub via_gateway: bool,
     /// Largest outer packet the way to it carries, in bytes.
     pub mtu: u16,
-    /// How packets get there.
-    pub delivery: Delivery,
+    /// Its next hop.
+    pub hop: HopIndex,
+    /// The port it is reached by, if the next hop's link address is known.
+    pub egress: Option<PortIndex>,
+    /// Whether pinned and new connections may go there.
+    pub state: BackendState,
+    /// Reached through a gateway where several ports may have one: the ingress port's own is preferred.
+    pub detours: bool,
+    /// Delivered in a tunnel whose template [is plain](Template::is_plain).
+    pub plain: bool,
     /// Headers a packet to it leaves with.
     pub template: Template,
+    /// How packets get there.
+    pub delivery: Delivery,
 }
 
 /// One service.

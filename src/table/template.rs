@@ -96,23 +96,23 @@ impl LinkHeader {
 
 /// The complete headers in front of an inner packet to one backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[repr(align(16))]
+#[repr(C)]
 pub struct Template {
-    bytes: [u8; TEMPLATE_LEN],
+    /// One's complement sum over the outer IPv4 header as stored (length of the headers alone,
+    /// DSCP/ECN and checksum zero), not folded beyond 32 bits.
+    pub partial_sum: u32,
     /// Bytes in use: link, outer IP and tunnel headers.
     pub len: u8,
     /// Bytes of the link header.
     pub link_len: u8,
     /// The outer header is IPv6.
     pub outer_v6: bool,
-    /// What stands between outer and inner header.
-    pub tunnel: Tunnel,
-    /// One's complement sum over the outer IPv4 header as stored (length of the headers alone,
-    /// DSCP/ECN and checksum zero), not folded beyond 32 bits.
-    pub partial_sum: u32,
     /// Host bits of the outer source that come from the flow hash; they are zero in the template. 0 for
     /// a source that is one address.
     pub entropy_bits: u8,
+    bytes: [u8; TEMPLATE_LEN],
+    /// What stands between outer and inner header.
+    pub tunnel: Tunnel,
 }
 
 /// The host part of an outer source of `bits` host bits, so that what a backend spreads by addresses
@@ -213,7 +213,49 @@ impl Template {
         &self.bytes[..usize::from(self.len).min(TEMPLATE_LEN)]
     }
 
+    /// Writes the headers to the front of `out`, which is at least as long. Lengths that are common are
+    /// a few stores, not a call.
+    #[inline]
+    pub fn write(&self, out: &mut [u8]) {
+        match usize::from(self.len) {
+            14 => self.write_len::<14>(out),
+            34 => self.write_len::<34>(out),
+            38 => self.write_len::<38>(out),
+            42 => self.write_len::<42>(out),
+            46 => self.write_len::<46>(out),
+            58 => self.write_len::<58>(out),
+            len => out[..len].copy_from_slice(self.bytes()),
+        }
+    }
+
+    #[inline(always)]
+    fn write_len<const N: usize>(&self, out: &mut [u8]) {
+        if let (Some(out), Some(bytes)) = (out.first_chunk_mut::<N>(), self.bytes.first_chunk()) {
+            *out = *bytes;
+        }
+    }
+
+    /// The checksum of the outer IPv4 header of a packet of `total` bytes with this DSCP and ECN;
+    /// `entropy` is what the host part of the source adds to the header's sum.
+    #[inline(always)]
+    pub fn checksum(&self, total: u16, class: u8, entropy: u32) -> u16 {
+        // The stored sum holds the headers' own length; the payload's is what is missing.
+        let payload = u32::from(total.wrapping_sub(self.overhead()));
+        let sum = self.partial_sum + payload + u32::from(class) + entropy;
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        !(sum as u16)
+    }
+
+    /// A tunnel over IPv4 on an untagged link, with nothing in it that depends on the packet but its
+    /// length, DSCP and ECN.
+    pub fn is_plain(&self) -> bool {
+        let gue = matches!(self.tunnel, Tunnel::Gue { .. });
+        !self.outer_v6 && self.link_len == 14 && self.entropy_bits == 0 && !gue
+    }
+
     /// Bytes the tunnel adds to the inner packet, link header not counted.
+    #[inline]
     pub fn overhead(&self) -> u16 {
         u16::from(self.len) - u16::from(self.link_len)
     }

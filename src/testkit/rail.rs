@@ -211,8 +211,15 @@ impl Rail {
     /// The second stage of a burst, under the snapshot of now.
     pub fn finish(&mut self, frames: &mut [Frame], stage: &mut Stage) -> Vec<Verdict> {
         let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
-        self.pipeline
-            .finish(&self.snapshot, frames, stage, self.now, &mut verdicts);
+        let behind = &Stage::new();
+        self.pipeline.finish(
+            &self.snapshot,
+            frames,
+            stage,
+            self.now,
+            behind,
+            &mut verdicts,
+        );
         let verdicts = verdicts[..frames.len()].to_vec();
         let to_host = verdicts.iter().filter(|v| matches!(v, Verdict::Host(_)));
         // There is a host here that takes everything.

@@ -138,11 +138,13 @@ impl Worker {
                     .front(snapshot, ingress, &newest.burst, &mut newest.stage);
             }
             observer.done(Step::Front);
-            let before = input.previous();
-            if !before.burst.is_empty() {
+            let (before, newest) = input.previous();
+            if before.burst.is_empty() {
+                self.pipeline.prefetch(&newest.stage);
+            } else {
                 let (burst, stage) = (&mut before.burst, &mut before.stage);
                 self.pipeline
-                    .finish(snapshot, burst, stage, now, &mut verdicts);
+                    .finish(snapshot, burst, stage, now, &newest.stage, &mut verdicts);
                 observer.done(Step::Finish);
                 let mut dispatch = Dispatch {
                     outputs: &mut self.outputs,

@@ -31,6 +31,16 @@ impl Frame for Mbuf {
     fn truncate(&mut self, len: usize) {
         Mbuf::truncate(self, len);
     }
+
+    #[inline]
+    fn prefetch_headroom(&self) {
+        Mbuf::prefetch_headroom(self);
+    }
+
+    #[inline]
+    fn rewrap(&mut self, from: usize, end: usize, head: usize) -> Option<&mut [u8]> {
+        Mbuf::rewrap(self, from, end, head)
+    }
 }
 
 /// Changes what a port receives before a worker sees it: how traffic is made up where no port brings
@@ -76,6 +86,7 @@ impl Input {
     pub fn receive(&mut self) -> &mut InFlight {
         self.turn ^= 1;
         let flight = &mut self.flights[self.turn];
+        flight.stage.clear();
         poll(&mut self.rx, &mut self.source, &mut flight.burst);
         flight
     }
@@ -95,10 +106,15 @@ impl Input {
         self.rx.take()
     }
 
-    /// The burst received before the newest one.
+    /// The burst received before the newest one, and the newest one.
     #[inline]
-    pub fn previous(&mut self) -> &mut InFlight {
-        &mut self.flights[self.turn ^ 1]
+    pub fn previous(&mut self) -> (&mut InFlight, &InFlight) {
+        let [even, odd] = &mut self.flights;
+        if self.turn == 0 {
+            (odd, even)
+        } else {
+            (even, odd)
+        }
     }
 
     /// Nothing is between the stages.

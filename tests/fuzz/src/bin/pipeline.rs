@@ -128,6 +128,7 @@ impl Run {
             &mut frames,
             &mut stage,
             self.now,
+            &Stage::new(),
             &mut verdicts,
         );
         for ((input, frame), verdict) in inputs.iter().zip(&frames).zip(verdicts) {
