@@ -15,7 +15,7 @@ use rustyrail::api::client;
 
 /// What `rail show` shows, and the fields of each in their order.
 #[rustfmt::skip]
-const SHOWN: [(&str, &[&str]); 5] = [
+const SHOWN: [(&str, &[&str]); 6] = [
     ("services", &[
         "name", "vip", "protocol", "ports", "encap", "backends", "live", "desired", "effective",
         "packets", "bytes",
@@ -32,11 +32,18 @@ const SHOWN: [(&str, &[&str]); 5] = [
         "name", "device", "mac", "up", "speed_mbps", "rx_packets", "rx_bytes", "tx_packets",
         "tx_bytes", "rx_missed", "rx_errors", "tx_errors", "rx_no_mbuf",
     ]),
+    ("peers", &[
+        "name", "relation", "address", "state", "slots", "tables", "heard_ago", "probes_sent",
+        "probes_heard", "probes_stale", "deaths",
+    ]),
 ];
 
 #[test]
 fn shows_what_it_has() {
-    let running = Running::start(&Setup::default());
+    let running = Running::start(&Setup {
+        peer: true,
+        ..Setup::default()
+    });
     for (what, fields) in SHOWN {
         let rows = show(&running, what);
         let keys: Vec<_> = rows[0].as_object().unwrap().keys().collect();
@@ -55,6 +62,16 @@ fn shows_what_it_has() {
         assert!(header.trim_start().starts_with(&expected), "{table}");
         assert_eq!(table.lines().count(), 1 + rows.as_array().unwrap().len());
     }
+    let peers = show(&running, "peers");
+    assert_eq!(names(&peers), ["rail-t", "rail-u"]);
+    assert_eq!(
+        (&peers[0]["relation"], &peers[0]["slots"]),
+        (&"self".into(), &251.into())
+    );
+    assert_eq!(
+        (&peers[1]["state"], &peers[1]["slots"]),
+        (&"dead".into(), &0.into())
+    );
     let backends = show(&running, "backends");
     assert_eq!(names(&backends), ["web-1", "web-2"]);
     let slots: u64 = backends.as_array().unwrap().iter().map(slots).sum();

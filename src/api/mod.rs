@@ -90,6 +90,7 @@ fn reading() -> Router<SharedRail> {
             get(async |State(r)| show(r, views::neighbors)),
         )
         .route("/v1/ports", get(async |State(r)| show(r, views::ports)))
+        .route("/v1/peers", get(async |State(r)| show(r, views::peers)))
 }
 
 /// 200 and `ok`, or 503 and what is wrong, a line each.

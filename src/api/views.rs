@@ -1,8 +1,11 @@
 //! What `rail show` and the REST interface tell of a running rail.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 
 use crate::control::ids::BackendName;
+use crate::control::peering::{Known, Relation};
 use crate::control::rail::Rail;
 use crate::control::traffic::Forwarded;
 use crate::pool::Service;
@@ -109,6 +112,33 @@ pub struct PortView {
     /// What it says of itself.
     #[serde(flatten)]
     pub report: PortReport,
+}
+
+/// A rail: this one, a peer or a remote.
+#[derive(Debug, Serialize)]
+pub struct PeerView {
+    /// Its name.
+    pub name: String,
+    /// `self`, `peer` or `remote`.
+    pub relation: &'static str,
+    /// Where its tunnel ends, if the configuration says so.
+    pub address: Option<String>,
+    /// `alive`, `dead`, or `presumed`: a remote that has never answered.
+    pub state: &'static str,
+    /// Slots of the table that deals fragments to the rails of the pool; none for a remote.
+    pub slots: Option<u32>,
+    /// Whether its pool wants the `same` Maglev tables or `other` ones; nothing if it was not heard.
+    pub tables: Option<&'static str>,
+    /// Seconds since its last probe that counted.
+    pub heard_ago: Option<f64>,
+    /// Probes sent to it.
+    pub probes_sent: u64,
+    /// Probes of it that counted.
+    pub probes_heard: u64,
+    /// Probes of it that did not.
+    pub probes_stale: u64,
+    /// How often it missed three.
+    pub deaths: u64,
 }
 
 /// The services, in the order of the configuration.
@@ -231,4 +261,67 @@ pub fn ports(rail: &Rail) -> Vec<PortView> {
 
 fn ratio(part: &Counter, whole: u64) -> f64 {
     part.get() as f64 / whole as f64
+}
+
+/// The rails of the pool in the order of their names, this one among them, then those elsewhere.
+pub fn peers(rail: &Rail) -> Vec<PeerView> {
+    let (config, peers) = (rail.config(), &rail.snapshot().peers);
+    let known = |address| rail.peering().known().find(|(a, _)| *a == address);
+    let own_name = &config.node.name;
+    let own_address = config.pool.peers.iter().find(|p| p.name == *own_name);
+    let mut views = Vec::new();
+    if let Some(rails) = &peers.peers {
+        for (view, slots) in rails.list.iter().zip(rails.maglev.shares()) {
+            let view = match view {
+                Some(view) => known(view.address).map(|(a, k)| other(rail, a, k)),
+                None => Some(this(own_name.to_string(), own_address.map(|p| p.address))),
+            };
+            let slots = Some(*slots);
+            views.extend(view.map(|view| PeerView { slots, ..view }));
+        }
+    }
+    for view in peers.remotes.iter().flat_map(|rails| rails.others()) {
+        views.extend(known(view.address).map(|(a, k)| other(rail, a, k)));
+    }
+    views
+}
+
+fn this(name: String, address: Option<IpAddr>) -> PeerView {
+    PeerView {
+        name,
+        relation: "self",
+        address: address.map(|address| address.to_string()),
+        state: "alive",
+        slots: None,
+        tables: None,
+        heard_ago: None,
+        probes_sent: 0,
+        probes_heard: 0,
+        probes_stale: 0,
+        deaths: 0,
+    }
+}
+
+fn other(rail: &Rail, address: IpAddr, known: &Known) -> PeerView {
+    let peer = known.relation == Relation::Peer;
+    PeerView {
+        name: known.name.clone(),
+        relation: if peer { "peer" } else { "remote" },
+        address: Some(address.to_string()),
+        state: match (known.alive, known.is_usable()) {
+            (true, _) => "alive",
+            (false, true) => "presumed",
+            (false, false) => "dead",
+        },
+        slots: None,
+        tables: match rail.peering().mismatch(known) {
+            true => Some("other"),
+            false => (peer && known.alive).then_some("same"),
+        },
+        heard_ago: known.heard_at.map(|at| rail.now().since(at).as_secs_f64()),
+        probes_sent: known.sent,
+        probes_heard: known.counted,
+        probes_stale: known.stale,
+        deaths: known.deaths,
+    }
 }

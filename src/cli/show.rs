@@ -37,6 +37,8 @@ pub enum What {
     Neighbors,
     /// Ports and their counters
     Ports,
+    /// The rails of the pool and those elsewhere
+    Peers,
 }
 
 impl What {
@@ -47,6 +49,7 @@ impl What {
             What::Workers => "/v1/workers",
             What::Neighbors => "/v1/neighbors",
             What::Ports => "/v1/ports",
+            What::Peers => "/v1/peers",
         }
     }
 }

@@ -3,9 +3,12 @@
 pub mod compile;
 pub mod desired;
 pub mod health;
+mod hops;
 pub mod ids;
 pub mod offer;
+pub mod peering;
 pub mod plan;
+mod probe;
 pub mod rail;
 mod solicit;
 pub mod trace;

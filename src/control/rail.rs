@@ -2,7 +2,6 @@
 //! told to and heard from the workers.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,20 +12,21 @@ use crate::table::counters::Counters;
 use crate::table::fragment::FragmentTable;
 use crate::table::host::HostStats;
 use crate::table::maglev::Digest;
-use crate::table::neighbor::{Learned, Neighbor, NeighborTable, Request};
-use crate::table::news::News;
+use crate::table::neighbor::NeighborTable;
+use crate::table::news::{HeardProbes, News};
 use crate::table::port::PortReport;
 use crate::table::publish::{Publisher, Reader};
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, IdSet, Nanos};
-use crate::wire::MacAddr;
 
-use super::compile::{Builds, CompileError, LinkAddresses, TableCache, compile, gateways};
+use super::compile::{Builds, CompileError, TableCache, compile};
 use super::desired::follow::Following;
 use super::health::Heartbeats;
+use super::hops::{self, Known};
 use super::ids::{BackendIds, BackendName};
 use super::offer::{ApplyError, needs_restart};
-use super::solicit;
+use super::peering::{Peering, digest_of};
+use super::probe;
 use super::traffic::{Forwarded, Ledger};
 
 /// What the control core needs of ports and workers, without knowing DPDK.
@@ -76,6 +76,10 @@ pub struct Rail {
     fragments: Option<Arc<FragmentTable>>,
     next_sweep: Nanos,
     desired: HashMap<Name, Digest>,
+    peering: Peering,
+    heard: Option<HeardProbes>,
+    /// The datagrams that went to rails elsewhere, to be swept.
+    tromboned: Option<Arc<FragmentTable>>,
     heartbeats: Heartbeats,
     ready: bool,
     started: Instant,
@@ -96,14 +100,6 @@ pub struct Applies {
     pub refused: u64,
 }
 
-struct Known<'a>(&'a NeighborTable);
-
-impl LinkAddresses for Known<'_> {
-    fn mac(&self, address: IpAddr) -> Option<[u8; 6]> {
-        self.0.mac(address).map(MacAddr::octets)
-    }
-}
-
 impl Rail {
     /// Compiles the first snapshot. The next hops are unknown but for the static ones.
     pub fn new(
@@ -115,15 +111,18 @@ impl Rail {
         let mut neighbors = NeighborTable::default();
         let mut ids = BackendIds::default();
         let mut tables = TableCache::default();
-        set_targets(&mut neighbors, &config, Nanos(0));
+        hops::set_targets(&mut neighbors, &config, Nanos(0));
+        let mut peering = Peering::new(&config);
         let first = compile(
             &config,
             &macs,
             &mut ids,
-            &Known(&neighbors),
+            &Known(&neighbors, &peering),
             None,
             &mut tables,
         )?;
+        let desired = tables.digests();
+        peering.set_digest(digest_of(&desired));
         Ok(Rail {
             config,
             macs,
@@ -135,7 +134,10 @@ impl Rail {
             workers: Vec::new(),
             fragments: None,
             next_sweep: Nanos(0),
-            desired: tables.digests(),
+            desired,
+            peering,
+            heard: None,
+            tromboned: None,
             heartbeats: Heartbeats::default(),
             ready: false,
             tables,
@@ -165,6 +167,12 @@ impl Rail {
         self.hardware = hardware;
     }
 
+    /// Makes known what the workers share of other rails: their probes, and the datagrams sent to them.
+    pub fn listen(&mut self, heard: HeardProbes, tromboned: Arc<FragmentTable>) {
+        self.heard = Some(heard);
+        self.tromboned = Some(tromboned);
+    }
+
     /// Replaces the configuration: compiles all of it, then swaps. On an error nothing has changed.
     pub fn apply(&mut self, config: Config) -> Result<(), ApplyError> {
         let outcome = self.try_apply(config);
@@ -181,12 +189,14 @@ impl Rail {
         }
         let mut neighbors = self.neighbors.clone();
         let mut ids = self.ids.clone();
-        set_targets(&mut neighbors, &config, self.now());
+        let mut peering = self.peering.clone();
+        hops::set_targets(&mut neighbors, &config, self.now());
+        peering.configure(&config);
         let snapshot = compile(
             &config,
             &self.macs,
             &mut ids,
-            &Known(&neighbors),
+            &Known(&neighbors, &peering),
             Some(self.publisher.current()),
             &mut self.tables,
         )?;
@@ -197,6 +207,8 @@ impl Rail {
         self.ids = ids;
         self.config = config;
         self.desired = self.tables.digests();
+        self.peering = peering;
+        self.peering.set_digest(digest_of(&self.desired));
         self.publisher.publish(snapshot);
         Ok(())
     }
@@ -257,29 +269,24 @@ impl Rail {
         self.heartbeats.sample(now, rounds);
         let before = self.neighbors.generation();
         while let Some(seen) = self.news.pop() {
-            let learned = if seen.replaces {
-                self.neighbors.learn(seen.address, seen.mac, now)
-            } else {
-                self.neighbors.confirm(seen.address, seen.mac, now)
-            };
-            if learned == Learned::Changed {
-                tracing::info!(address = %seen.address, mac = %seen.mac, "next hop");
-            }
+            hops::learn(&mut self.neighbors, &seen, now);
         }
         let (config, macs, hardware) = (&self.config, &self.macs, &self.hardware);
         self.neighbors.poll(now, |request| {
-            solicit(config, macs, hardware.as_ref(), request)
+            hops::solicit(config, macs, hardware.as_ref(), request)
         });
-        if self.neighbors.generation() != before {
+        let moved = self.meet(now);
+        if moved || self.neighbors.generation() != before {
             self.republish();
         }
         if let Some(fragments) = &self.fragments
             && now >= self.next_sweep
         {
             self.next_sweep = now + SWEEP_PAUSE;
-            fragments.sweep(now);
+            let all = self.tromboned.iter().chain([fragments]);
+            all.for_each(|table| table.sweep(now));
         }
-        self.ready |= self.neighbors.iter().all(|(_, n)| is_settled(n));
+        self.ready |= self.neighbors.iter().all(|(_, n)| hops::is_settled(n));
         if self.following.as_mut().is_some_and(|f| f.is_due(now)) {
             self.follow();
         }
@@ -297,12 +304,27 @@ impl Rail {
         }
     }
 
+    /// Hears the probes of other rails and sends them theirs. Returns whether one has come or gone.
+    fn meet(&mut self, now: Nanos) -> bool {
+        let mut moved = false;
+        while let Some(heard) = self.heard.as_ref().and_then(|heard| heard.pop()) {
+            moved |= self.peering.hear(&heard, now);
+        }
+        moved |= self.peering.expire(now);
+        for (to, probe) in self.peering.due(now) {
+            if let Some((port, frame)) = probe::frame(self.publisher.current(), to, probe) {
+                self.hardware.send(port, &frame);
+            }
+        }
+        moved
+    }
+
     fn republish(&mut self) {
         let compiled = compile(
             &self.config,
             &self.macs,
             &mut self.ids,
-            &Known(&self.neighbors),
+            &Known(&self.neighbors, &self.peering),
             Some(self.publisher.current()),
             &mut self.tables,
         );
@@ -363,6 +385,11 @@ impl Rail {
     /// The next hops and what is known of them.
     pub fn neighbors(&self) -> &NeighborTable {
         &self.neighbors
+    }
+
+    /// The other rails and what is known of them.
+    pub fn peering(&self) -> &Peering {
+        &self.peering
     }
 
     /// The id of a backend.
@@ -427,9 +454,6 @@ const SCAN_PAUSE: Duration = Duration::from_secs(10);
 /// Time between two sweeps of the fragment memory.
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 
-/// Requests without an answer after which a next hop no longer keeps the rail from being ready.
-const PATIENCE: u32 = 3;
-
 /// What the workers have counted for an id since they run.
 fn counted(workers: &[WorkerView], id: BackendId) -> Forwarded {
     let mut sum = Forwarded::default();
@@ -440,30 +464,4 @@ fn counted(workers: &[WorkerView], id: BackendId) -> Forwarded {
         });
     }
     sum
-}
-
-/// Known, or asked for in vain.
-fn is_settled(neighbor: Neighbor) -> bool {
-    !matches!(neighbor, Neighbor::Incomplete { asked, .. } if asked <= PATIENCE)
-}
-
-/// Sends a request out of every port that has the address on its link.
-fn solicit(config: &Config, macs: &[[u8; 6]], hardware: &dyn Hardware, request: Request) {
-    for (index, (port, mac)) in config.ports.iter().zip(macs).enumerate() {
-        if let Some(frame) = solicit::request(port, *mac, request) {
-            hardware.send(PortIndex(index as u8), &frame);
-        }
-    }
-}
-
-/// Everything the rail sends to directly: gateways, backends and peers on a link.
-fn set_targets(neighbors: &mut NeighborTable, config: &Config, now: Nanos) {
-    let backends = config.pool.services.iter().flat_map(|s| &s.backends);
-    let on_link = backends
-        .map(|b| b.address)
-        .chain(config.other_peers().map(|p| p.address))
-        .filter(|a| config.port_on_link(*a).is_some());
-    let hops = gateways(config).map(|(_, gateway)| gateway).chain(on_link);
-    let fixed = config.neighbors.iter().map(|n| (n.address, n.mac));
-    neighbors.configure(hops, fixed, now);
 }

@@ -15,7 +15,12 @@ pub const AGE_UNIT: Duration = Duration::from_secs(Tick::SECONDS);
 /// apart from a fresh one; four hours keep clear of that half.
 pub const TIMEOUT_BOUNDS: RangeInclusive<Duration> = AGE_UNIT..=Duration::from_secs(4 * 3600);
 
-/// How long a connection table entry lives without a packet. All within [`TIMEOUT_BOUNDS`].
+/// Bounds of `peer_probe`: a few ticks of the control core, to what nobody would wait for.
+pub const PEER_PROBE: RangeInclusive<Duration> =
+    Duration::from_millis(50)..=Duration::from_secs(10);
+
+/// How long a connection table entry lives without a packet, all within [`TIMEOUT_BOUNDS`], and
+/// a rail without a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// An established TCP connection. Default 1 h.
@@ -28,6 +33,9 @@ pub struct Timeouts {
     pub embryonic: Duration,
     /// How long a promoted entry is safe from eviction under pressure. Default 2 min.
     pub min_idle: Duration,
+    /// How often other rails are probed, within [`PEER_PROBE`]; three missed, and one is dead. Default
+    /// 500 ms.
+    pub peer_probe: Duration,
 }
 
 impl Default for Timeouts {
@@ -38,6 +46,7 @@ impl Default for Timeouts {
             closing: Duration::from_secs(32),
             embryonic: Duration::from_secs(32),
             min_idle: Duration::from_secs(120),
+            peer_probe: Duration::from_millis(500),
         }
     }
 }

@@ -32,7 +32,7 @@ pub use backend::{Backend, MAX_WEIGHT, State, Weight};
 pub use check::MAX_SERVICE_BACKENDS;
 pub use diagnostic::{Diagnostic, Location};
 pub use environment::{Environment, cpu_list};
-pub use limits::{AGE_UNIT, Limits, TIMEOUT_BOUNDS, Timeouts};
+pub use limits::{AGE_UNIT, Limits, PEER_PROBE, TIMEOUT_BOUNDS, Timeouts};
 pub use name::{MAX_NAME_LEN, Name, NameError};
 pub use node::{Accept, Config, Dpdk, HugePages, IfName, Mtu, Node, Port, StaticNeighbor, Tunnel};
 pub use parse::duration::parse as parse_duration;

@@ -4,4 +4,5 @@
 mod fragments;
 mod mirror;
 mod network;
+mod probes;
 mod trombone;

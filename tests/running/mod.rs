@@ -33,6 +33,8 @@ pub struct Setup {
     pub flows: u32,
     /// Whether the rail has a store, `store.git` beside its configuration.
     pub store: bool,
+    /// Whether there is another rail in the pool, which nobody has heard of.
+    pub peer: bool,
 }
 
 impl Default for Setup {
@@ -44,6 +46,7 @@ impl Default for Setup {
             backends: vec!["web-1", "web-2"],
             flows: 1024,
             store: false,
+            peer: false,
         }
     }
 }
@@ -88,6 +91,13 @@ table_size = 251
         }
         if self.gateway_known {
             text += "[[neighbor]]\naddress = \"192.0.2.1\"\nmac = \"02:00:00:00:00:fe\"\n";
+        }
+        if self.peer {
+            text = text.replace("table_size = 251", "table_size = 251\npeer_key = 7");
+            for (name, host) in [("rail-t", 10), ("rail-u", 11)] {
+                text += &format!("[[peer]]\nname = \"{name}\"\naddress = \"192.0.2.{host}\"\n");
+            }
+            text += "[[neighbor]]\naddress = \"192.0.2.11\"\nmac = \"02:00:00:00:00:11\"\n";
         }
         text +=
             "[[service]]\nname = \"web\"\nvip = \"203.0.113.10\"\nprotocol = \"udp\"\nport = 443\n";

@@ -5,6 +5,7 @@
 //! worker, never the product of both; a client's address never appears. `deploy/metrics.md` lists them.
 
 mod ports;
+mod rails;
 mod services;
 mod state;
 mod workers;
@@ -27,6 +28,7 @@ pub fn text(rail: &Rail) -> Result {
     workers::fill(&page, rail)?;
     state::fill(&page, rail)?;
     ports::fill(&page, rail)?;
+    rails::fill(&page, rail)?;
     let mut text = TextEncoder::new().encode_to_string(&page.0.gather())?;
     text += &workers::bursts(rail);
     Ok(text)

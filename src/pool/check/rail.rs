@@ -229,6 +229,7 @@ fn limits(rail: &Rail<'_>, found: &mut Vec<Violation>) {
         closing,
         embryonic,
         min_idle,
+        peer_probe: _,
     } = *rail.timeouts;
     for (key, time) in [("closing", closing), ("embryonic", embryonic)] {
         if time > tcp {

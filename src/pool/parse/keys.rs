@@ -152,6 +152,7 @@ pub const TIMEOUTS: Table = Table {
         key("closing", r#""32s""#),
         key("embryonic", r#""32s""#),
         key("min_idle", r#""2m""#),
+        key("peer_probe", r#""500ms""#),
     ],
 };
 

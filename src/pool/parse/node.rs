@@ -10,8 +10,8 @@ use super::fields::Fields;
 use super::reader::{Finding, Reader};
 use super::{eal, keys};
 use crate::pool::{
-    Accept, Dpdk, HugePages, IfAddr, IpPrefix, Item, Limits, Node, Port, TIMEOUT_BOUNDS, Timeouts,
-    Tunnel,
+    Accept, Dpdk, HugePages, IfAddr, IpPrefix, Item, Limits, Node, PEER_PROBE, Port,
+    TIMEOUT_BOUNDS, Timeouts, Tunnel,
 };
 
 /// The highest core number: above what any machine has, so that a typo is told as such.
@@ -152,17 +152,15 @@ pub fn timeouts(reader: &mut Reader, root: &DeTable<'_>) -> Timeouts {
     let Some(fields) = reader.single(root, &keys::TIMEOUTS, Item::Timeouts) else {
         return defaults;
     };
-    let mut read = |key, default| {
-        fields
-            .duration(reader, key, TIMEOUT_BOUNDS)
-            .unwrap_or(default)
-    };
+    let mut read = |key, bounds, default| fields.duration(reader, key, bounds).unwrap_or(default);
+    let connection = TIMEOUT_BOUNDS;
     Timeouts {
-        tcp: read("tcp", defaults.tcp),
-        udp: read("udp", defaults.udp),
-        closing: read("closing", defaults.closing),
-        embryonic: read("embryonic", defaults.embryonic),
-        min_idle: read("min_idle", defaults.min_idle),
+        tcp: read("tcp", connection.clone(), defaults.tcp),
+        udp: read("udp", connection.clone(), defaults.udp),
+        closing: read("closing", connection.clone(), defaults.closing),
+        embryonic: read("embryonic", connection.clone(), defaults.embryonic),
+        min_idle: read("min_idle", connection, defaults.min_idle),
+        peer_probe: read("peer_probe", PEER_PROBE, defaults.peer_probe),
     }
 }
 
