@@ -5,6 +5,7 @@
     maglev_oracle.py FILE --table TABLE.json                       the same, from a file
     maglev_oracle.py FILE --flow web 6 198.51.100.7 4242 203.0.113.10 443
                                                                    tag, slot and backend of one flow
+    maglev_oracle.py FILE --moved OTHER                            slots whose backend differs, a line per service
     maglev_oracle.py --self-test                                   published vectors
 
 Exit codes: 0 all equal, 1 something differs, 2 usage. Written from the description of the algorithms
@@ -232,6 +233,7 @@ def main():
     parser.add_argument("--table", default="-", help="output of `rail table --json`; default: stdin")
     names = ("SERVICE", "PROTOCOL", "SOURCE", "PORT", "DESTINATION", "PORT")
     parser.add_argument("--flow", nargs=6, metavar=names, help="look one flow up instead")
+    parser.add_argument("--moved", metavar="OTHER", help="count the slots whose backend differs there")
     parser.add_argument("--self-test", action="store_true")
     args = parser.parse_args()
     if args.self_test:
@@ -249,6 +251,13 @@ def main():
         slot = slot_of(hash_, built["m"])
         backend = built["backends"][built["slots"][slot]] if built["slots"] else None
         print(json.dumps({"tag": hash_ >> 32, "slot": slot, "backend": backend}))
+        return
+    if args.moved:
+        _, other = expected_tables(args.moved)
+        for service in sorted(expected.keys() & other.keys()):
+            pair = expected[service], other[service]
+            owners = [[built["backends"][slot] for slot in built["slots"]] for built in pair]
+            print(json.dumps({"service": service, "moved": sum(map(str.__ne__, *owners))}))
         return
     with sys.stdin if args.table == "-" else open(args.table, encoding="utf-8") as file:
         found = json.load(file)
