@@ -11,6 +11,7 @@ mod listen;
 pub mod metrics;
 mod plan;
 pub mod store;
+mod sync;
 pub mod views;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ pub use crate::control::offer::{Applied, Offer};
 pub use apply::APPLY_PATH;
 pub use listen::{ListenError, Listeners};
 pub use plan::{PLAN_PATH, POOL_PATH, Proposal};
+pub use sync::SYNC_PATH;
 
 /// Largest request: the largest configuration file, and a quarter more for what JSON escapes in it.
 const MAX_BODY: usize = MAX_FILE as usize / 4 * 5;
@@ -42,6 +44,7 @@ pub async fn serve(listeners: Listeners, rail: SharedRail) {
     let changing = Router::new()
         .route(APPLY_PATH, post(apply::apply))
         .route(PLAN_PATH, post(plan::plan))
+        .route(SYNC_PATH, post(sync::sync))
         .layer(DefaultBodyLimit::max(MAX_BODY));
     let mut control = reading.clone().merge(changing).with_state(rail.clone());
     let mut scrape = reading
@@ -84,6 +87,7 @@ fn reading() -> Router<SharedRail> {
             "/v1/backends",
             get(async |State(r)| show(r, views::backends)),
         )
+        .route("/v1/store", get(async |State(r)| show(r, views::store)))
         .route("/v1/workers", get(async |State(r)| show(r, views::workers)))
         .route(
             "/v1/neighbors",

@@ -259,6 +259,35 @@ pub fn ports(rail: &Rail) -> Vec<PortView> {
         .collect()
 }
 
+/// The store, and how far the rail has come with it.
+#[derive(Debug, Serialize)]
+pub struct StoreView {
+    /// Where it is.
+    pub directory: String,
+    /// The newest commit of `main` that the rail has looked at.
+    pub head: Option<String>,
+    /// The commit whose pool runs.
+    pub running: String,
+    /// Changes that are undone unless somebody confirms them.
+    pub unconfirmed: usize,
+    /// Why what runs is not the head, or what keeps other rails' changes out.
+    pub problem: Option<String>,
+}
+
+/// The store, if there is one.
+pub fn store(rail: &Rail) -> Vec<StoreView> {
+    let following = rail.following().into_iter();
+    following
+        .map(|following| StoreView {
+            directory: following.directory().display().to_string(),
+            head: following.seen().map(|id| id.to_string()),
+            running: following.running().to_string(),
+            unconfirmed: following.unconfirmed().len(),
+            problem: following.problem(),
+        })
+        .collect()
+}
+
 fn ratio(part: &Counter, whole: u64) -> f64 {
     part.get() as f64 / whole as f64
 }

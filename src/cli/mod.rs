@@ -26,6 +26,7 @@ pub mod run;
 pub mod show;
 pub mod socket;
 pub mod store;
+pub mod sync;
 pub mod table;
 pub mod trace;
 pub mod txn;
@@ -107,6 +108,8 @@ pub enum Command {
     /// What a repository's hook asks about a push
     #[command(hide = true)]
     CheckPush,
+    /// Bring in what other rails' stores have
+    Sync(sync::Args),
     /// Show what a running rail has and does
     Show(show::Args),
 }
@@ -137,6 +140,7 @@ pub fn run() -> ExitCode {
         Command::Confirm(args) => confirm::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::CheckPush => check_push::run(),
+        Command::Sync(args) => sync::run(&args),
         Command::Show(args) => show::run(&args),
     }
 }

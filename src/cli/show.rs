@@ -39,6 +39,8 @@ pub enum What {
     Ports,
     /// The rails of the pool and those elsewhere
     Peers,
+    /// The store, and which of its commits runs
+    Store,
 }
 
 impl What {
@@ -50,6 +52,7 @@ impl What {
             What::Neighbors => "/v1/neighbors",
             What::Ports => "/v1/ports",
             What::Peers => "/v1/peers",
+            What::Store => "/v1/store",
         }
     }
 }

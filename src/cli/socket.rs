@@ -9,7 +9,7 @@ const DIRECTORY: &str = Node::RUN_DIRECTORY;
 /// How a verb is told which rail it is about.
 #[derive(Debug, Default, clap::Args)]
 pub struct SocketArgs {
-    /// The rail's control socket
+    /// The rail's control socket (default: what RAIL_SOCKET says, or the only one there is)
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
@@ -38,7 +38,7 @@ pub enum SocketError {
 }
 
 impl SocketArgs {
-    /// The socket: as told, or the only one there is.
+    /// The socket: as told, by an option or by the environment, or the only one there is.
     pub fn find(&self) -> Result<PathBuf, SocketError> {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
@@ -49,6 +49,9 @@ impl SocketArgs {
                 source,
             })?;
             return Ok(named_in(&text));
+        }
+        if let Some(socket) = std::env::var_os("RAIL_SOCKET").filter(|socket| !socket.is_empty()) {
+            return Ok(socket.into());
         }
         let mut found: Vec<_> = std::fs::read_dir(DIRECTORY)
             .into_iter()

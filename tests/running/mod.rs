@@ -31,6 +31,8 @@ pub struct Setup {
     pub backends: Vec<&'static str>,
     /// Size of the connection table.
     pub flows: u32,
+    /// The port on which it serves metrics: two rails of one test need two.
+    pub port: u16,
     /// Whether the rail has a store, `store.git` beside its configuration.
     pub store: bool,
     /// Whether there is another rail in the pool, which nobody has heard of.
@@ -45,6 +47,7 @@ impl Default for Setup {
             gateway_known: true,
             backends: vec!["web-1", "web-2"],
             flows: 1024,
+            port: metrics().port(),
             store: false,
             peer: false,
         }
@@ -52,6 +55,11 @@ impl Default for Setup {
 }
 
 impl Setup {
+    /// Where it serves metrics.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(metrics().ip(), self.port)
+    }
+
     /// The configuration file's text, for a rail whose files are in `dir`.
     pub fn text(&self, dir: &Path) -> String {
         let socket = socket_in(dir);
@@ -77,7 +85,7 @@ hash_key = "000102030405060708090a0b0c0d0e0f"
 table_size = 251
 "#,
             socket.display(),
-            metrics(),
+            self.address(),
             self.flows,
             self.device
         );
@@ -115,6 +123,7 @@ table_size = 251
 pub struct Running {
     /// Where its files are.
     pub dir: TempDir,
+    address: SocketAddr,
     child: Child,
 }
 
@@ -136,7 +145,11 @@ impl Running {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut running = Running { dir, child };
+        let mut running = Running {
+            dir,
+            address: setup.address(),
+            child,
+        };
         wait_for("an answer", || {
             let ended = running.child.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", running.log());
@@ -171,7 +184,7 @@ impl Running {
     }
 
     fn try_get(&self, path: &str) -> Option<Response> {
-        Connection::open(metrics()).ok()?.get(path).ok()
+        Connection::open(self.address).ok()?.get(path).ok()
     }
 
     /// The value of the first sample of `/metrics` that begins with `name`.

@@ -46,6 +46,17 @@ fn tables(page: &Page, rail: &Rail) -> Result<()> {
     applies
         .with_label_values(&["refused"])
         .inc_by(counted.refused);
+    let following = rail.following();
+    page.gauge(
+        "rustyrail_store_behind",
+        "1 if the rail does not run the newest commit of its store's main, or cannot merge another rail's.",
+        i64::from(following.is_some_and(|following| following.problem().is_some())),
+    )?;
+    page.gauge(
+        "rustyrail_store_unconfirmed",
+        "Changes that are undone unless somebody confirms them.",
+        following.map_or(0, |following| following.unconfirmed().len()) as i64,
+    )?;
     let neighbors = page.gauges("rustyrail_neighbors", "Next hops by state.", &["state"])?;
     for state in ["incomplete", "reachable", "refresh", "static"] {
         neighbors.with_label_values(&[state]).set(0);

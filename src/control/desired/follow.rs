@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::confirm::{self, Unconfirmed};
+use super::sync::{Rounds, Syncer};
 use super::{Desired, hook, same};
 use crate::pool::{Config, Environment, Pool, Violation};
 use crate::store::history::Log;
@@ -32,6 +33,8 @@ pub struct Following {
     /// Why that is not the head.
     problem: Option<String>,
     unconfirmed: Vec<Unconfirmed>,
+    syncer: Arc<Syncer>,
+    _rounds: Rounds,
 }
 
 /// Why a rail cannot start with its store.
@@ -100,7 +103,13 @@ impl Following {
                 }
             }
         };
+        let syncer = Arc::new(Syncer::new(desired.clone(), directory));
+        let rounds = syncer
+            .start()
+            .map_err(|error| StoreError::io("start", FilePath::new("store-sync"), error))?;
         let mut following = Self {
+            syncer,
+            _rounds: rounds,
             desired,
             directory: directory.to_owned(),
             name,
@@ -187,9 +196,16 @@ impl Following {
         self.seen
     }
 
-    /// Why what runs is not the head.
-    pub fn problem(&self) -> Option<&str> {
-        self.problem.as_deref()
+    /// Why what runs is not the head, and what keeps other rails' changes out.
+    pub fn problem(&self) -> Option<String> {
+        let own = self.problem.iter().cloned();
+        let all: Vec<_> = own.chain(self.syncer.conflicts()).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// What keeps up with other rails.
+    pub fn syncer(&self) -> &Arc<Syncer> {
+        &self.syncer
     }
 
     /// Changes this rail undoes unless they are confirmed.

@@ -9,6 +9,7 @@ pub mod confirm;
 pub mod follow;
 pub mod hook;
 mod rules;
+pub mod sync;
 pub mod tree;
 pub mod values;
 

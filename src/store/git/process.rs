@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::store::error::StoreError;
 use crate::store::object::ObjectId;
@@ -25,7 +26,17 @@ impl Git {
 
     /// Runs a command; its standard output. A failure carries what it said.
     pub fn run(&self, arguments: &[&str]) -> Result<String, StoreError> {
-        let mut command = Command::new("git");
+        self.run_as(Command::new("git"), arguments)
+    }
+
+    /// Runs a command that is ended when it takes too long, as one may that talks to another machine.
+    fn run_within(&self, time: Duration, arguments: &[&str]) -> Result<String, StoreError> {
+        let mut command = Command::new("timeout");
+        command.arg(time.as_secs().to_string()).arg("git");
+        self.run_as(command, arguments)
+    }
+
+    fn run_as(&self, mut command: Command, arguments: &[&str]) -> Result<String, StoreError> {
         // Whatever repository or identity our own environment is about is not meant here.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("GIT_") {
@@ -85,6 +96,11 @@ impl Git {
 
     /// Takes over the branches of another repository, as branches of remote `name`.
     pub fn fetch(&self, name: &str, url: &str) -> Result<(), StoreError> {
+        self.fetch_within(Duration::from_secs(3600), name, url)
+    }
+
+    /// The same, if it takes no longer than this.
+    pub fn fetch_within(&self, time: Duration, name: &str, url: &str) -> Result<(), StoreError> {
         let refs = format!("+refs/heads/*:refs/remotes/{name}/*");
         let arguments = [
             "fetch",
@@ -98,7 +114,26 @@ impl Git {
             arguments.as_slice(),
             &["--no-auto-maintenance", "--end-of-options", url, &refs],
         ];
-        self.run(&arguments.concat()).map(drop)
+        self.run_within(time, &arguments.concat()).map(drop)
+    }
+
+    /// The remotes this repository knows, with their addresses, by name.
+    pub fn remotes(&self) -> Result<Vec<(String, String)>, StoreError> {
+        // Without a match the exit code is 1, and nothing is said.
+        let text = match self.run(&["config", "--local", "--get-regexp", r"^remote\..*\.url$"]) {
+            Err(StoreError::Git { message, .. }) if message.is_empty() => String::new(),
+            other => other?,
+        };
+        let mut remotes: Vec<_> = text
+            .lines()
+            .filter_map(|line| {
+                let (key, url) = line.split_once(' ')?;
+                let name = key.strip_prefix("remote.")?.strip_suffix(".url")?;
+                Some((name.to_owned(), url.to_owned()))
+            })
+            .collect();
+        remotes.sort();
+        Ok(remotes)
     }
 
     /// Offers a commit to another repository, known here as remote `name`, as its branch. Refused unless
