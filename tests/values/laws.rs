@@ -80,7 +80,7 @@ impl Subject for BTreeSet<String> {
     }
 
     fn edit(&mut self, _: &dyn Objects, _: usize, _: u64, edit: Edit) {
-        if edit % 2 == 0 {
+        if edit.is_multiple_of(2) {
             self.insert(format!("new {}", edit % 16));
         } else {
             self.remove(&format!("old {}", edit % 8));
@@ -118,7 +118,7 @@ impl Subject for ExpiringMap {
     }
 
     fn edit(&mut self, objects: &dyn Objects, replica: usize, step: u64, edit: Edit) {
-        if edit % 4 == 0 {
+        if edit.is_multiple_of(4) {
             self.entries.remove(&format!("old {}", edit % 8));
         } else {
             let key = format!("new {}", edit % 5);
@@ -203,7 +203,7 @@ impl Subject for Queue {
     }
 
     fn edit(&mut self, objects: &dyn Objects, replica: usize, step: u64, edit: Edit) {
-        if edit % 3 == 0 {
+        if edit.is_multiple_of(3) {
             self.pop(objects).unwrap();
         } else {
             let mut clock: Clock = clock(replica);
@@ -223,7 +223,7 @@ impl Subject for Rope {
 
     fn edit(&mut self, objects: &dyn Objects, replica: usize, _: u64, edit: Edit) {
         let place = u64::from(edit) % (self.len() + 1);
-        if edit % 3 == 0 {
+        if edit.is_multiple_of(3) {
             let end = self.len().min(place + 3);
             self.delete(objects, place..end).unwrap();
         } else {
