@@ -23,6 +23,7 @@ mod pack;
 mod process;
 mod refs;
 mod repository;
+mod seen;
 mod work;
 
 use std::fs;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::disk::Disk;
 use super::layout::{Layout, make_dir, sync_dir};
+use super::seen::{Seen, Stamp};
 use super::work::Work;
 use crate::store::error::StoreError;
 use crate::store::object::ObjectId;
@@ -28,16 +29,33 @@ const REMOTES: &str = "refs/remotes/";
 pub struct Refs {
     layout: Layout,
     disk: Arc<dyn Disk>,
+    seen: Seen,
 }
 
 impl Refs {
     /// The refs in a repository.
     pub fn new(layout: Layout, disk: Arc<dyn Disk>) -> Self {
-        Self { layout, disk }
+        Self {
+            layout,
+            disk,
+            seen: Seen::default(),
+        }
     }
 
     /// Where a branch stands.
     pub fn head(&self, branch: &BranchName) -> Result<Option<ObjectId>, StoreError> {
+        let directory = &self.layout.directory;
+        let loose = directory.join(format!("{HEADS}{branch}"));
+        let stamp = Stamp::of(&loose, &directory.join("packed-refs"));
+        if let Some(head) = self.seen.get(branch, &stamp) {
+            return Ok(head);
+        }
+        let head = self.read_head(branch)?;
+        self.seen.keep(branch, stamp, head);
+        Ok(head)
+    }
+
+    fn read_head(&self, branch: &BranchName) -> Result<Option<ObjectId>, StoreError> {
         let name = format!("{HEADS}{branch}");
         if let Some(id) = self.loose(&name)? {
             return Ok(Some(id));
@@ -101,7 +119,7 @@ impl Refs {
             work.remove(&lock);
             Err(error)
         };
-        match self.head(branch) {
+        match self.read_head(branch) {
             Ok(head) if head == expected => (),
             Ok(_) => {
                 work.remove(&lock);
