@@ -5,6 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::client;
 use super::files::{self, FILES, METRICS, PORT, States};
 use super::instance::{self, Instance, InstanceError, admission};
@@ -140,20 +143,42 @@ impl Lab {
             .map(|rail| rail.name.clone())
             .collect();
         for rail in &rails {
-            let mut command = self.netns(rail).command(&self.rail);
-            command
-                .args(["run", "--config"])
-                .arg(self.rail_config(rail));
-            self.start(rail, "rail", command)?;
+            self.launch_rail(rail)?;
         }
-        for rail in &rails {
-            let netns = self.netns(rail);
-            let ready = || client::healthy(&netns, METRICS);
-            self.processes.wait_until(rail, "rail", ready)?;
-            // Through the host's interface, whose own subnet is the rails'.
-            let gateway = Role::Rail.gateway();
-            netns.ip(&format!("route replace default via {gateway} dev rail0\n"))?;
+        rails.iter().try_for_each(|rail| self.await_rail(rail))
+    }
+
+    /// Starts one rail again that has ended, and waits until it says that it is ready.
+    pub fn start_rail(&mut self, rail: &str) -> Result<(), LabError> {
+        self.launch_rail(rail)?;
+        self.await_rail(rail)
+    }
+
+    fn launch_rail(&mut self, rail: &str) -> Result<(), LabError> {
+        let mut command = self.netns(rail).command(&self.rail);
+        command
+            .args(["run", "--config"])
+            .arg(self.rail_config(rail));
+        Ok(self.start(rail, "rail", command)?)
+    }
+
+    fn await_rail(&mut self, rail: &str) -> Result<(), LabError> {
+        let netns = self.netns(rail);
+        let ready = || client::healthy(&netns, METRICS);
+        self.processes.wait_until(rail, "rail", ready)?;
+        // Through the host's interface, whose own subnet is the rails'.
+        let gateway = Role::Rail.gateway();
+        netns.ip(&format!("route replace default via {gateway} dev rail0\n"))?;
+        Ok(())
+    }
+
+    /// Ends a rail as a crash would: SIGKILL, and wait.
+    pub fn kill_rail(&mut self, rail: &str) -> Result<(), LabError> {
+        for pid in self.netns(rail).pids()? {
+            // It may have ended since it was listed.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
+        self.processes.stop(rail, "rail");
         Ok(())
     }
 

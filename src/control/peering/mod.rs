@@ -238,7 +238,8 @@ impl Peering {
             known.theirs = 0;
             known.sequence = 0;
             any = true;
-            tracing::warn!(rail = %known.name, %address, "dead: {MISSED} probes missed");
+            let sent = known.sent;
+            tracing::warn!(rail = %known.name, %address, sent, "dead: {MISSED} probes missed");
         }
         any
     }

@@ -1,0 +1,256 @@
+//! Two rails in the lab that need each other: a rail that is killed and comes back, and a pool
+//! without backends. Every test brings up a lab of its own and needs root; without it, it says so and
+//! passes.
+//!
+//! ```text
+//!   client-1 ── router ──┬── rail-a ─┐ peers: probes, fragments in GRE
+//!   client-2 ──┘         ├── rail-b ─┘
+//!                        └── web-1, web-2, web-3
+//! ```
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+
+use rustyrail::cli::lab::files::States;
+use rustyrail::cli::lab::topology::{ROUTER, VIP, VIP_PREFIX};
+use rustyrail::cli::lab::{Lab, Options, Topology, client, files, load};
+
+const RAILS: [&str; 2] = ["rail-a", "rail-b"];
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A rail is killed and the router takes it out: its connections go on over the other rail, since their
+/// slots name the backends they have; the other one owns all fragments after three missed probes. It
+/// comes back, and again no connection ends.
+#[test]
+fn a_rail_is_killed_and_comes_back() {
+    const CONNECTIONS: usize = 60;
+    if cannot_make_namespaces() {
+        return;
+    }
+    let mut lab = up("t-dead");
+    lab.write_configs(&States::new()).unwrap();
+    lab.start_rails().unwrap();
+    wait_for_peers(&lab);
+    let clients = ["client-1", "client-2"].map(|client| lab.netns(client));
+    let vip = SocketAddr::from((VIP, files::PORT));
+    let long = load::LongLived::start(&clients, vip, CONNECTIONS);
+    wait_for("connections on both rails", || {
+        let entries = |rail| sum(&metrics(&lab, rail), "rustyrail_connection_entries");
+        let [a, b] = RAILS.map(entries);
+        a > 0 && b > 0 && a + b >= CONNECTIONS as u64
+    });
+    let before = peer(&lab, "rail-b", "rail-a");
+    let own = peer(&lab, "rail-b", "rail-b");
+    assert!(own["slots"].as_u64() < Some(65_537), "{own}");
+
+    lab.kill_rail("rail-a").unwrap();
+    route(&lab, &["rail-b"]);
+    wait_for("rail-b to miss rail-a", || {
+        peer(&lab, "rail-b", "rail-a")["state"] == "dead"
+    });
+    // A probe goes out in every interval, so they count the intervals: three, and the one that the
+    // killing fell into.
+    let after = peer(&lab, "rail-b", "rail-a");
+    let at_death = probes_at_death(&lab);
+    let intervals = at_death - before["probes_sent"].as_u64().unwrap();
+    eprintln!("dead after {intervals} probes: {after}");
+    assert!(intervals <= 4, "{intervals}");
+    let own = peer(&lab, "rail-b", "rail-b");
+    assert_eq!(own["slots"].as_u64(), Some(65_537), "{own}");
+    let outcomes = load::connect(&clients, vip, 200);
+    assert_eq!(load::Tally::of(&outcomes).succeeded(), 200, "{outcomes:?}");
+
+    lab.start_rail("rail-a").unwrap();
+    wait_for_peers(&lab);
+    route(&lab, &RAILS);
+    let outcomes = load::connect(&clients, vip, 200);
+    assert_eq!(load::Tally::of(&outcomes).succeeded(), 200, "{outcomes:?}");
+    let lives = long.stop();
+    let broken: Vec<_> = lives.iter().filter(|life| life.error.is_some()).collect();
+    eprintln!("{} of {CONNECTIONS} connections broke", broken.len());
+    assert!(broken.is_empty(), "{broken:?}");
+    assert!(lives.iter().all(|life| life.answered > 2), "{lives:?}");
+}
+
+/// The number of probes that rail-b had sent to rail-a when it took it for dead: it says so in its log,
+/// with the number.
+fn probes_at_death(lab: &Lab) -> u64 {
+    let log = lab.log_tail("rail-b", "rail");
+    let line = log.lines().find(|line| line.contains("probes missed"));
+    let line = line.unwrap_or_else(|| panic!("no death in {log}"));
+    let number = line.split("sent=").nth(1).unwrap_or_default();
+    let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+    digits
+        .parse()
+        .unwrap_or_else(|_| panic!("no number in {line}"))
+}
+
+/// Two pools of one rail each, both behind the router's route. One has no live backend: the other's serve
+/// all requests. Neither has: nothing goes round, and both count what they refuse.
+#[test]
+fn a_pool_without_backends_is_helped_out() {
+    if cannot_make_namespaces() {
+        return;
+    }
+    let mut lab = up("t-trom");
+    lab.write_configs(&States::new()).unwrap();
+    let apart = |index: usize, state: &'static str| {
+        let other = &lab.topology.rails[1 - index];
+        let remote = format!(
+            "\n[[remote]]\nname = \"far\"\naddress = \"{}\"\n",
+            other.address
+        );
+        let accept = format!("[tunnel]\naccept = [\"{}\"]\n", other.address);
+        move |text: String| {
+            let text = without_peers(&text).replace("[tunnel]\n", &accept);
+            text.replace("state = \"up\"", &format!("state = \"{state}\"")) + &remote
+        }
+    };
+    let (a_down, b_up, b_down) = (apart(0, "down"), apart(1, "up"), apart(1, "down"));
+    edit(&lab, "rail-a", a_down);
+    edit(&lab, "rail-b", b_up);
+    lab.start_rails().unwrap();
+    let clients = ["client-1", "client-2"].map(|client| lab.netns(client));
+    let vip = SocketAddr::from((VIP, files::PORT));
+    let outcomes = load::connect(&clients, vip, 300);
+    assert_eq!(load::Tally::of(&outcomes).succeeded(), 300, "{outcomes:?}");
+    let helped = sum(
+        &metrics(&lab, "rail-a"),
+        "rustyrail_worker_to_remotes_total",
+    );
+    assert!(helped > 300, "{helped} packets");
+    assert_eq!(
+        sum(
+            &metrics(&lab, "rail-b"),
+            "rustyrail_worker_to_remotes_total"
+        ),
+        0
+    );
+
+    lab.write_configs(&States::new()).unwrap();
+    edit(&lab, "rail-b", b_down);
+    let config = lab.rail_config("rail-b");
+    let status = lab.rail().arg("apply").arg(config).status().unwrap();
+    assert!(status.success());
+    for client in &clients {
+        let refused = client.enter(|| {
+            let socket = std::net::TcpStream::connect_timeout(&vip, Duration::from_millis(300));
+            socket.is_err()
+        });
+        assert!(refused.unwrap());
+    }
+    // A SYN to either rail makes one hop, to the other one, which counts it.
+    wait_for("the guard", || {
+        let guarded = |rail| {
+            let page = metrics(&lab, rail);
+            let lines = page
+                .lines()
+                .filter(|l| l.contains("reason=\"trombone_loop\""));
+            lines
+                .filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok())
+                .sum::<u64>()
+        };
+        let [a, b] = RAILS.map(guarded);
+        // Two clients with one SYN or two; their tuples may have met one rail only.
+        (1..=8).contains(&(a + b))
+    });
+}
+
+/// The router's route to the VIPs, over these rails: what a routing protocol does.
+fn route(lab: &Lab, rails: &[&str]) {
+    let mut batch = format!("route replace {VIP_PREFIX}");
+    for rail in lab
+        .topology
+        .rails
+        .iter()
+        .filter(|r| rails.contains(&r.name.as_str()))
+    {
+        batch += &format!(" nexthop via {}", rail.address);
+    }
+    lab.netns(ROUTER).ip(&(batch + "\n")).unwrap();
+}
+
+fn without_peers(text: &str) -> String {
+    let blocks = text
+        .split("\n\n")
+        .filter(|block| !block.trim().starts_with("[[peer]]"));
+    blocks.collect::<Vec<_>>().join("\n\n")
+}
+
+/// Changes a rail's configuration file.
+fn edit(lab: &Lab, rail: &str, change: impl FnOnce(String) -> String) {
+    let path = lab.rail_config(rail);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(path, change(text)).unwrap();
+}
+
+/// Both rails take each other for alive, with the same tables.
+fn wait_for_peers(lab: &Lab) {
+    for (rail, other) in [RAILS, ["rail-b", "rail-a"]].map(|[a, b]| (a, b)) {
+        wait_for("a peer", || {
+            let view = peer(lab, rail, other);
+            view["state"] == "alive" && view["tables"] == "same"
+        });
+    }
+}
+
+/// A row of `rail show peers` on one rail.
+fn peer(lab: &Lab, rail: &str, other: &str) -> Value {
+    let mut command = lab.rail();
+    command.args(["show", "peers", "--json", "--socket"]);
+    let output = command.arg(lab.rail_socket(rail)).output().unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let row = rows.into_iter().find(|row| row["name"] == other);
+    row.unwrap_or_else(|| panic!("{rail} has no {other}: {output:?}"))
+}
+
+fn metrics(lab: &Lab, rail: &str) -> String {
+    let scrape = || client::get(files::METRICS, "/metrics").unwrap();
+    lab.netns(rail).enter(scrape).unwrap()
+}
+
+fn sum(page: &str, metric: &str) -> u64 {
+    let own = page
+        .lines()
+        .filter(|line| line.starts_with(&format!("{metric}{{")));
+    own.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        if done() {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
+    panic!("{what} does not come");
+}
+
+fn up(name: &str) -> Lab {
+    Lab::up(Options {
+        name: Some(name.to_owned()),
+        topology: Topology::new(2, 2, 3),
+        rail: PathBuf::from(env!("CARGO_BIN_EXE_rail")),
+        tunnel: None,
+    })
+    .unwrap()
+}
+
+/// Whether this process may not make network namespaces; says so on stderr.
+fn cannot_make_namespaces() -> bool {
+    let refused = thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_err())
+        .join()
+        .unwrap();
+    if refused {
+        eprintln!("SKIPPED: network namespaces need root");
+    }
+    refused
+}
