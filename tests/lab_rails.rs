@@ -1,4 +1,4 @@
-//! Two rails in the lab that need each other: a rail that is killed and comes back, and a pool
+//! Two rails in the lab that need each other: fragments, a rail that is killed and comes back, and a pool
 //! without backends. Every test brings up a lab of its own and needs root; without it, it says so and
 //! passes.
 //!
@@ -8,8 +8,10 @@
 //!                        └── web-1, web-2, web-3
 //! ```
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,13 +19,136 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 use rustyrail::cli::lab::files::States;
-use rustyrail::cli::lab::topology::{ROUTER, VIP, VIP_PREFIX};
+use rustyrail::cli::lab::netns::Netns;
+use rustyrail::cli::lab::topology::{ROUTER, Role, VIP, VIP_PREFIX};
 use rustyrail::cli::lab::{Lab, Options, Topology, client, files, load};
 
 const RAILS: [&str; 2] = ["rail-a", "rail-b"];
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// 10,000 datagrams of 8 KiB, each in several fragments, echoed by backends' ordinary sockets: none is
+/// lost, whatever rail the router gives them to. Clients have many addresses, so both rails own some.
+///
+/// The ports are AF_XDP's: af_packet's have the kernel put datagrams together. The clients send packets
+/// that are small enough for every tunnel on their way, and take larger ones.
+#[test]
+fn eight_kilobyte_datagrams_are_echoed() {
+    const DATAGRAMS: u32 = 10_000;
+    const ADDRESSES: u8 = 20;
+    const PORT: u16 = 7777;
+    if cannot_make_namespaces() {
+        return;
+    }
+    let mut lab = up("t-frag");
+    lab.write_configs(&States::new()).unwrap();
+    let mut echo = format!(
+        "\n[[service]]\nname = \"echo\"\nvip = \"{VIP}\"\nprotocol = \"udp\"\nport = {PORT}\n"
+    );
+    for backend in &lab.topology.backends {
+        let (name, address) = (&backend.name, backend.address);
+        echo += &format!("[[service.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+        serve_echo(&lab.netns(name), PORT);
+    }
+    for rail in RAILS {
+        edit(&lab, rail, |text| af_xdp(&text) + &echo);
+    }
+    lab.start_rails().unwrap();
+    wait_for_peers(&lab);
+    let clients: Vec<_> = ["client-1", "client-2"]
+        .into_iter()
+        .zip([100, 140])
+        .map(|(name, first)| (lab.netns(name), first))
+        .collect();
+    for (client, first) in &clients {
+        let addresses =
+            (0..ADDRESSES).map(|n| format!("address add 198.18.0.{}/24 dev eth0\n", first + n));
+        let batch: String = addresses.collect();
+        let gateway = Role::Client.gateway();
+        let route = format!("route replace default via {gateway} mtu lock 1400\n");
+        client.ip(&(batch + &route)).unwrap();
+    }
+    let left = AtomicU32::new(DATAGRAMS);
+    let answered: u32 = thread::scope(|scope| {
+        let threads: Vec<_> = clients
+            .iter()
+            .flat_map(|client| (0..4).map(move |thread| (client, thread)))
+            .map(|((client, first), thread)| {
+                let left = &left;
+                scope.spawn(move || {
+                    client.switch().unwrap();
+                    ask(left, PORT, |turn| {
+                        let host = first + (turn * 4 + thread) % ADDRESSES;
+                        Ipv4Addr::new(198, 18, 0, host)
+                    })
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).sum()
+    });
+    let pages = RAILS.map(|rail| metrics(&lab, rail));
+    for (rail, page) in RAILS.iter().zip(&pages) {
+        let handed = sum(page, "rustyrail_worker_to_peers_total");
+        let dropped = drops(page);
+        eprintln!("{rail}: {handed} fragments handed over; drops {dropped:?}");
+        assert!(handed > 0, "{rail} owns everything");
+        assert_eq!(dropped, Vec::<String>::new(), "{rail}");
+    }
+    assert_eq!(answered, DATAGRAMS);
+}
+
+/// Sends datagrams from ever new sockets, one at a time, until none is left; returns how many came back
+/// as they were.
+fn ask(left: &AtomicU32, port: u16, source: impl Fn(u8) -> Ipv4Addr) -> u32 {
+    const EACH_SOCKET: u32 = 25;
+    /// Lost datagrams after which it is clear that nothing works.
+    const HOPELESS: u32 = 10;
+    let take = || {
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        taken.ok()
+    };
+    let (mut answered, mut lost, mut turn) = (0, 0, 0u8);
+    let mut answer = [0; 9000];
+    loop {
+        let socket = UdpSocket::bind((source(turn % 5), 0)).unwrap();
+        socket.connect((VIP, port)).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        turn = turn.wrapping_add(1);
+        for _ in 0..EACH_SOCKET {
+            let Some(number) = take() else {
+                return answered;
+            };
+            let sent: Vec<u8> = (0..8192u32).map(|at| (at * 7 + number) as u8).collect();
+            socket.send(&sent).unwrap();
+            match socket.recv(&mut answer) {
+                Ok(len) if answer[..len] == sent => answered += 1,
+                other => {
+                    eprintln!("datagram {number}: {other:?}");
+                    lost += 1;
+                    if lost >= HOPELESS {
+                        return answered;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A backend's echo service on the VIP, for as long as the test runs.
+fn serve_echo(backend: &Netns, port: u16) {
+    let socket = backend
+        .enter(|| UdpSocket::bind((VIP, port)).unwrap())
+        .unwrap();
+    thread::spawn(move || {
+        let mut datagram = vec![0; 65_536];
+        while let Ok((len, from)) = socket.recv_from(&mut datagram) {
+            let _ = socket.send_to(&datagram[..len], from);
+        }
+    });
+}
 
 /// A rail is killed and the router takes it out: its connections go on over the other rail, since their
 /// slots name the backends they have; the other one owns all fragments after three missed probes. It
@@ -184,6 +309,22 @@ fn without_peers(text: &str) -> String {
     blocks.collect::<Vec<_>>().join("\n\n")
 }
 
+/// An AF_XDP port, which has one queue on a veth, and so one worker, on the first of the rail's cores.
+fn af_xdp(text: &str) -> String {
+    let device = "device = \"net_af_xdp0,iface=eth0,start_queue=0,queue_count=1,busy_budget=0\"";
+    let lines = text.lines().map(|line| {
+        if let Some(cores) = line.strip_prefix("workers = [") {
+            let first: String = cores.chars().take_while(char::is_ascii_digit).collect();
+            format!("workers = [{first}]")
+        } else if line.starts_with("device = ") {
+            device.to_owned()
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
 /// Changes a rail's configuration file.
 fn edit(lab: &Lab, rail: &str, change: impl FnOnce(String) -> String) {
     let path = lab.rail_config(rail);
@@ -222,6 +363,13 @@ fn sum(page: &str, metric: &str) -> u64 {
         .filter(|line| line.starts_with(&format!("{metric}{{")));
     own.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
         .sum()
+}
+
+/// The drops that are not zero.
+fn drops(page: &str) -> Vec<String> {
+    let dropped = |line: &&str| line.starts_with("rustyrail_drops") && !line.ends_with(" 0");
+    let lines: BTreeSet<_> = page.lines().filter(dropped).map(str::to_owned).collect();
+    lines.into_iter().collect()
 }
 
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
