@@ -146,6 +146,9 @@ fn what_is_no_pool_is_refused_with_rule_and_path() {
     let broken = store.main().set(&path, &Leaf::plain("nowhere\n"), &info);
     let said = broken.unwrap_err().to_string();
     assert!(said.contains("services/web/vip"), "{said}");
+    let deleted = store.main().reset(store.main().head().unwrap(), None);
+    let said = deleted.unwrap_err().to_string();
+    assert!(said.contains("main is the pool"), "{said}");
     assert_eq!(git(&running.store(), &["rev-parse", "main"]), before);
     // Other branches may hold drafts; merging one is what is checked.
     verb(&running, &["branch", "draft"]);

@@ -14,8 +14,9 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 
+use crate::store::backend::Update;
 use crate::store::rest::{BASE, wire};
-use crate::store::{ObjectId, Store, StoreError};
+use crate::store::{BranchName, ObjectId, Store, StoreError};
 
 /// Largest batch of objects: several times the largest pool.
 const MAX_BATCH: usize = 256 << 20;
@@ -149,6 +150,11 @@ async fn boundary(State(store): State<Store>) -> Answer {
 async fn commit(store: Store, body: Bytes) -> Answer {
     blocking(move || {
         let batch = wire::decode_batch(&body).ok_or_else(|| bad("not a batch of objects"))?;
+        let deletes_main =
+            |update: &Update| update.branch == BranchName::main() && update.new.is_none();
+        if batch.updates.iter().any(deletes_main) {
+            return Err(bad("main is the pool: it cannot be deleted"));
+        }
         let outcomes = store.accept(&batch)?.into_iter().map(wire::Outcome::of);
         Ok(Json(outcomes.collect::<Vec<_>>()).into_response())
     })
