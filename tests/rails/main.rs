@@ -5,4 +5,5 @@ mod fragments;
 mod mirror;
 mod network;
 mod probes;
+mod properties;
 mod trombone;
