@@ -31,12 +31,7 @@ impl Run {
         fs::create_dir_all(&dir).expect("a directory");
         let mut generator = python("encapsulations/generate.py", &["tomllib"]);
         succeeds(generator.arg(&dir).args(["--flows", flows]).args(options));
-        let mut rail = Command::new(env!("CARGO_BIN_EXE_rail"));
-        rail.args(["replay", "--json", "--config"]);
-        rail.arg(dir.join("rail.toml")).arg("--in");
-        rail.arg(dir.join("in.pcap")).arg("--out");
-        let books = succeeds(rail.arg(dir.join("out.pcap"))).stdout;
-        let books: serde_json::Value = serde_json::from_slice(&books).expect("JSON");
+        let books = replay(&dir);
         assert_eq!(books["rx"], books["tx"], "{books}");
         assert_eq!(books["balanced"], true, "{books}");
         Run { dir, options }
@@ -85,6 +80,39 @@ fn sources_with_entropy() {
     let run = Run::new("entropy", "2000", &["--entropy"]);
     run.passes();
     run.remove();
+}
+
+/// Packets that are too large and may be fragmented arrive in pieces that scapy puts together again.
+#[test]
+fn pieces_of_what_does_not_fit() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("encapsulations-pieces");
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).expect("a directory");
+    succeeds(
+        python("encapsulations/split.py", &["scapy"])
+            .arg("make")
+            .arg(&dir),
+    );
+    let books = replay(&dir);
+    assert_eq!(books["balanced"], true, "{books}");
+    assert_eq!(books["dropped"], 0, "{books}");
+    let said = succeeds(
+        python("encapsulations/split.py", &["scapy"])
+            .arg("check")
+            .arg(&dir),
+    );
+    println!("{}", String::from_utf8_lossy(&said.stdout));
+    fs::remove_dir_all(dir).expect("removed");
+}
+
+/// Runs the capture in the directory through a rail; returns the books.
+fn replay(dir: &Path) -> serde_json::Value {
+    let mut rail = Command::new(env!("CARGO_BIN_EXE_rail"));
+    rail.args(["replay", "--json", "--config"]);
+    rail.arg(dir.join("rail.toml")).arg("--in");
+    rail.arg(dir.join("in.pcap")).arg("--out");
+    let books = succeeds(rail.arg(dir.join("out.pcap"))).stdout;
+    serde_json::from_slice(&books).expect("JSON")
 }
 
 /// The second look is worth something only if it sees what is wrong.

@@ -113,6 +113,7 @@ fn try_run(file: &Path) -> Result<(), RunError> {
     let shared = Shared::new(limits.fragments as usize, limits.fragment_time, news)?;
     let fragments = Arc::clone(&shared.fragments);
     rail.listen(Arc::clone(&shared.heard), Arc::clone(&shared.tromboned));
+    rail.hear_paths(Arc::clone(&shared.paths));
     let crew = start_crew(&rail, &mut ports, shared)?;
     let pool = ports.pool.clone();
     let views = crew.handles.iter().map(|handle| WorkerView {

@@ -318,7 +318,7 @@ fn explanation(answer: &Answer) -> &'static str {
         Answer::NoService => {
             "dropped (no_service): a VIP without a service for this protocol and port"
         }
-        Answer::Host => "passed to the host: an address of the rail itself",
+        Answer::Host => "passed to the host: an address of the rail itself, broadcast or multicast",
         Answer::NotOurs => "dropped (not_ours): neither a VIP nor an address of the rail",
     }
 }

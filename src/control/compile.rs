@@ -5,27 +5,35 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::pool::{
-    Config, Draft, Encap, IfAddr, Ingress, Name, Pool, Service as PoolService, State,
-};
+use crate::pool::{Config, Draft, Encap, Mtu, Name, Pool, Service as PoolService, State};
 use crate::table::HashKey;
 use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
 use crate::table::maglev::{Digest, Maglev, TooManyBackends};
 use crate::table::service::{ServiceIndex, ServiceKey, ServiceMap};
 use crate::table::snapshot::{
-    Backend, BackendState, Delivery, EarlyLimits, Hop, HopIndex, MacFilter, PortIndex, PortView,
-    Prefix, Rates, Service, Snapshot,
+    Backend, BackendState, Delivery, EarlyLimits, Hop, HopIndex, PortIndex, Rates, Service,
+    Snapshot,
 };
 use crate::table::template::{LinkHeader, Template, Tunnel};
-use crate::wire::MacAddr;
 
 use super::ids::{BackendIds, BackendName, NoFreeId};
+use super::own::{broadcasts, entropy, limit, local_addresses, port_views, prefix, salt};
 use super::ways::{self, RailTables};
 
 /// Answers which link address a next hop has, if it is known.
 pub trait LinkAddresses {
     /// The link address of `address`.
     fn mac(&self, address: IpAddr) -> Option<[u8; 6]>;
+
+    /// The MTU of the path to a backend, if it is known to be smaller than configured.
+    fn path_mtu(&self, _address: IpAddr) -> Option<u16> {
+        None
+    }
+
+    /// Whether a draining backend keeps nothing any more, as its deadline has passed.
+    fn drain_is_over(&self, _service: &Name, _backend: &Name) -> bool {
+        false
+    }
 
     /// Whether the rail at `address` is alive. Where nobody asks, every one is.
     fn rail_alive(&self, _address: IpAddr) -> bool {
@@ -112,25 +120,21 @@ pub fn compile(
             maglev: tables.get(config, service)?,
             backends: names.into(),
             source_affinity: service.affinity == crate::pool::Affinity::Source,
+            salt: salt(&service.name),
+            limit: limit(service, previous),
         });
     }
     tables.retain(&config.pool.services);
     let gateways = hops.live_gateways(config);
     let peers = ways::peers(config, &mut hops, &mut tables.rails)?;
     Ok(Snapshot {
+        entropy: entropy(config),
         generation: previous.map_or(1, |p| p.generation + 1),
         hash_key: config.pool.hash_key,
         ports: port_views(config, macs, &gateways),
         local: local_addresses(config, macs),
         broadcasts: broadcasts(config),
-        accept: config
-            .tunnel_accept()
-            .iter()
-            .map(|p| Prefix {
-                network: p.address(),
-                len: p.prefix_len(),
-            })
-            .collect(),
+        accept: config.tunnel_accept().iter().map(|p| prefix(*p)).collect(),
         map: service_map(&config.pool),
         services: services.into(),
         backends: backends.into(),
@@ -253,63 +257,6 @@ fn timeouts(config: &Config) -> Result<Timeouts, CompileError> {
     })?)
 }
 
-fn port_views(config: &Config, macs: &[[u8; 6]], gateways: &[Option<HopIndex>]) -> Box<[PortView]> {
-    config
-        .ports
-        .iter()
-        .zip(macs)
-        .zip(gateways)
-        .map(|((port, &mac), &gateway)| PortView {
-            mac,
-            filter: mac_filter(config, port, mac),
-            vlan: port.vlan.map(|v| v.get()),
-            mtu: port.mtu.get(),
-            gateway,
-        })
-        .collect()
-}
-
-/// On a link every station has its frames; a port without one takes whatever it is given, and where all
-/// rails see all packets their frames are addressed to nobody in particular.
-fn mac_filter(config: &Config, port: &crate::pool::Port, mac: [u8; 6]) -> MacFilter {
-    if port.has_link() && config.pool.ingress == Ingress::Ecmp {
-        MacFilter::only(mac)
-    } else {
-        MacFilter::ANY
-    }
-}
-
-/// The addresses of all ports; where the host speaks IPv6, also the link-local one its kernel makes of
-/// the port's link address.
-fn local_addresses(
-    config: &Config,
-    macs: &[[u8; 6]],
-) -> Box<[(crate::table::service::Address, PortIndex)]> {
-    let ports = config.ports.iter().zip(macs).enumerate();
-    ports
-        .flat_map(|(i, (port, &mac))| {
-            let mut own: Vec<_> = port.addresses.iter().map(|a| a.address()).collect();
-            let link_local = IpAddr::V6(MacAddr(mac).link_local());
-            let v6 = port.host.is_some() && own.iter().any(IpAddr::is_ipv6);
-            if v6 && !own.contains(&link_local) {
-                own.push(link_local);
-            }
-            own.into_iter()
-                .map(move |address| (address.into(), PortIndex(i as u8)))
-        })
-        .collect()
-}
-
-fn broadcasts(config: &Config) -> Box<[(crate::table::service::Address, PortIndex)]> {
-    let ports = config.ports.iter().enumerate();
-    ports
-        .flat_map(|(i, port)| {
-            let subnets = port.addresses.iter().filter_map(IfAddr::broadcast);
-            subnets.map(move |b| (IpAddr::V4(b).into(), PortIndex(i as u8)))
-        })
-        .collect()
-}
-
 /// The next hops of one snapshot, found while its backends are compiled.
 pub(super) struct Hops<'a, L> {
     config: &'a Config,
@@ -422,10 +369,28 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
             ),
             Encap::L2dsr => (Delivery::L2dsr, Template::link_only(way.link, v6_inside)),
         };
+        let configured = backend
+            .mtu
+            .map_or(port.mtu.get(), |m| m.get().min(port.mtu.get()));
+        let over = || self.neighbors.drain_is_over(&service.name, &backend.name);
+        let known = self.neighbors.path_mtu(backend.address);
+        let mtu = known
+            .filter(|_| delivery == Delivery::Tunnel)
+            .map_or(configured, |known| {
+                // RFC 8200, section 5: an IPv6 sender is never told less than 1280, so such a packet goes
+                // on its way, whatever is said of that.
+                let least = if v6_inside {
+                    Mtu::MIN_IPV6 + template.overhead()
+                } else {
+                    0
+                };
+                configured.min(known.max(least))
+            });
         Some(Backend {
             service: index,
             state: match backend.state {
                 State::Up => BackendState::Up,
+                State::Drain if over() => BackendState::Down,
                 State::Drain => BackendState::Drain,
                 State::Down => BackendState::Down,
             },
@@ -433,9 +398,7 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
             egress: way.resolved.then_some(way.port),
             detours: via_gateway && config.ports.len() > 1,
             plain: delivery == Delivery::Tunnel && template.is_plain(),
-            mtu: backend
-                .mtu
-                .map_or(port.mtu.get(), |m| m.get().min(port.mtu.get())),
+            mtu,
             delivery,
             template,
         })

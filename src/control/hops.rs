@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::pool::Config;
+use crate::pool::{Config, Name};
 use crate::table::Nanos;
 use crate::table::neighbor::{Learned, Neighbor, NeighborTable, Request};
 use crate::table::news::Sighting;
@@ -10,16 +10,25 @@ use crate::table::snapshot::PortIndex;
 use crate::wire::MacAddr;
 
 use super::compile::{LinkAddresses, gateways};
+use super::observed::Observed;
 use super::peering::Peering;
 use super::rail::Hardware;
 use super::solicit;
 
-/// What is known of stations and of other rails.
-pub(super) struct Known<'a>(pub &'a NeighborTable, pub &'a Peering);
+/// What is known of stations, of other rails, and of what is between.
+pub(super) struct Known<'a>(pub &'a NeighborTable, pub &'a Peering, pub &'a Observed);
 
 impl LinkAddresses for Known<'_> {
     fn mac(&self, address: IpAddr) -> Option<[u8; 6]> {
         self.0.mac(address).map(MacAddr::octets)
+    }
+
+    fn path_mtu(&self, address: IpAddr) -> Option<u16> {
+        self.2.paths.mtu(address)
+    }
+
+    fn drain_is_over(&self, service: &Name, backend: &Name) -> bool {
+        self.2.drains.is_over(service, backend)
     }
 
     fn rail_alive(&self, address: IpAddr) -> bool {

@@ -2,10 +2,14 @@
 
 pub mod compile;
 pub mod desired;
+mod drains;
 pub mod health;
 mod hops;
 pub mod ids;
+mod observed;
 pub mod offer;
+mod own;
+mod paths;
 pub mod peering;
 pub mod plan;
 mod probe;

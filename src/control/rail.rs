@@ -24,6 +24,7 @@ use super::desired::follow::Following;
 use super::health::Heartbeats;
 use super::hops::{self, Known};
 use super::ids::{BackendIds, BackendName};
+use super::observed::Observed;
 use super::offer::{ApplyError, needs_restart};
 use super::peering::{Peering, digest_of};
 use super::probe;
@@ -77,6 +78,7 @@ pub struct Rail {
     next_sweep: Nanos,
     desired: HashMap<Name, Digest>,
     peering: Peering,
+    pub(super) observed: Observed,
     heard: Option<HeardProbes>,
     /// The datagrams that went to rails elsewhere, to be swept.
     tromboned: Option<Arc<FragmentTable>>,
@@ -113,11 +115,13 @@ impl Rail {
         let mut tables = TableCache::default();
         hops::set_targets(&mut neighbors, &config, Nanos(0));
         let mut peering = Peering::new(&config);
+        let mut observed = Observed::default();
+        observed.configure(&config, Nanos(0));
         let first = compile(
             &config,
             &macs,
             &mut ids,
-            &Known(&neighbors, &peering),
+            &Known(&neighbors, &peering, &observed),
             None,
             &mut tables,
         )?;
@@ -136,6 +140,7 @@ impl Rail {
             next_sweep: Nanos(0),
             desired,
             peering,
+            observed,
             heard: None,
             tromboned: None,
             heartbeats: Heartbeats::default(),
@@ -190,13 +195,15 @@ impl Rail {
         let mut neighbors = self.neighbors.clone();
         let mut ids = self.ids.clone();
         let mut peering = self.peering.clone();
+        let mut observed = self.observed.clone();
+        observed.configure(&config, self.now());
         hops::set_targets(&mut neighbors, &config, self.now());
         peering.configure(&config);
         let snapshot = compile(
             &config,
             &self.macs,
             &mut ids,
-            &Known(&neighbors, &peering),
+            &Known(&neighbors, &peering, &observed),
             Some(self.publisher.current()),
             &mut self.tables,
         )?;
@@ -208,6 +215,7 @@ impl Rail {
         self.config = config;
         self.desired = self.tables.digests();
         self.peering = peering;
+        self.observed = observed;
         self.peering.set_digest(digest_of(&self.desired));
         self.publisher.publish(snapshot);
         Ok(())
@@ -275,7 +283,7 @@ impl Rail {
         self.neighbors.poll(now, |request| {
             hops::solicit(config, macs, hardware.as_ref(), request)
         });
-        let moved = self.meet(now);
+        let moved = self.meet(now) | self.observed.tick(now);
         if moved || self.neighbors.generation() != before {
             self.republish();
         }
@@ -324,7 +332,7 @@ impl Rail {
             &self.config,
             &self.macs,
             &mut self.ids,
-            &Known(&self.neighbors, &self.peering),
+            &Known(&self.neighbors, &self.peering, &self.observed),
             Some(self.publisher.current()),
             &mut self.tables,
         );

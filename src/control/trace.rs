@@ -94,10 +94,15 @@ pub enum Answer<'a> {
     NoBackend(Choice<'a>),
     /// To a VIP that has no service for this protocol and port.
     NoService,
-    /// To an address of the rail itself, so to its host.
+    /// To an address of the rail itself, or to everybody, so to its host.
     Host,
     /// To an address that is neither a VIP nor the rail's.
     NotOurs,
+}
+
+/// Multicast of both families, and IPv4's limited broadcast.
+fn is_for_all(address: IpAddr) -> bool {
+    address.is_multicast() || address == IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
 }
 
 /// How a service chooses.
@@ -155,7 +160,14 @@ impl<'a> Tracer<'a> {
             let mut own = self.ports.iter().flat_map(|port| &port.addresses);
             return Ok(if self.map.is_vip(destination.into()) {
                 Answer::NoService
-            } else if own.any(|own| own.address() == destination) {
+            } else if is_for_all(destination)
+                || own.any(|own| {
+                    own.address() == destination
+                        || own
+                            .broadcast()
+                            .is_some_and(|all| IpAddr::V4(all) == destination)
+                })
+            {
                 Answer::Host
             } else {
                 Answer::NotOurs

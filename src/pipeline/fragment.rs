@@ -12,6 +12,7 @@ use crate::wire::{Fragment, IpProtocol};
 
 use super::classify::Parsed;
 use super::frame::Frame;
+use super::steer::Refusal;
 use super::verdict::{DropReason, Verdict};
 use super::{Pipeline, no_service};
 
@@ -57,11 +58,15 @@ impl Pipeline {
             let Some(index) = lookup else {
                 return Verdict::Drop(DropReason::NoService);
             };
-            let Some(id) = self.steer_first(snapshot, index, parsed) else {
-                // The others of the datagram are to follow it.
-                let tromboned = &self.shared.tromboned;
-                tromboned.remember(datagram, ELSEWHERE, self.now);
-                return self.trombone(snapshot, frame, parsed, parsed, ingress);
+            let id = match self.steer_first(snapshot, index, parsed) {
+                Ok(id) => id,
+                Err(Refusal::Limit) => return Verdict::Drop(DropReason::ServiceLimit),
+                Err(Refusal::NoBackend) => {
+                    // The others of the datagram are to follow it.
+                    let tromboned = &self.shared.tromboned;
+                    tromboned.remember(datagram, ELSEWHERE, self.now);
+                    return self.trombone(snapshot, frame, parsed, parsed, ingress);
+                }
             };
             // A second first fragment is sent where the one before it was.
             self.shared.fragments.remember(datagram, id, self.now)
@@ -92,11 +97,11 @@ impl Pipeline {
         snapshot: &Snapshot,
         index: ServiceIndex,
         parsed: &Parsed,
-    ) -> Option<BackendId> {
-        let service = snapshot.service(index)?;
+    ) -> Result<BackendId, Refusal> {
+        let service = snapshot.service(index).ok_or(Refusal::NoBackend)?;
         let hash = self.key_of(snapshot, service, parsed);
         if let Some(id) = self.pinned_anywhere(snapshot, index, hash) {
-            return Some(id);
+            return Ok(id);
         }
         self.steer(snapshot, index, parsed).map(|(id, _)| id)
     }

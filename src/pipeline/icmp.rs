@@ -9,6 +9,7 @@ use crate::wire::icmpv6::{Icmpv6, Icmpv6Kind};
 
 use super::classify::Parsed;
 use super::frame::Frame;
+use super::path_error::is_tunnel_source;
 use super::verdict::{DropReason, Verdict};
 use super::{Pipeline, no_service};
 
@@ -40,7 +41,8 @@ impl Pipeline {
         let group = !parsed.decapsulated
             && parsed.is_v6()
             && IpAddr::from(parsed.destination).is_multicast();
-        if !(vip || own || group) {
+        let tunnel = !parsed.decapsulated && is_tunnel_source(snapshot, parsed.destination);
+        if !(vip || own || group || tunnel) {
             return no_service(snapshot, parsed, ingress);
         }
         if parsed.fragment.is_some() {
@@ -58,6 +60,12 @@ impl Pipeline {
                 self.echo(snapshot, frame, parsed, ingress)
             }
             Message::Error if vip => self.quoted(snapshot, frame, parsed, ingress),
+            Message::Error if own => self.path_error(frame, parsed, Verdict::Host(ingress)),
+            Message::Error if tunnel => {
+                let ignored = Verdict::Drop(DropReason::IcmpIgnored);
+                self.path_error(frame, parsed, ignored)
+            }
+            _ if tunnel && !own => Verdict::Drop(DropReason::IcmpIgnored),
             _ if vip || parsed.decapsulated => Verdict::Drop(DropReason::IcmpIgnored),
             _ => Verdict::Host(ingress),
         }

@@ -41,7 +41,7 @@ impl Pipeline {
         let target = IpAddr::from(arp.target_ip).into();
         let ours = snapshot.local_port(target) == Some(ingress);
         match arp.operation {
-            ArpOperation::Request if ours => {}
+            ArpOperation::Request if ours && !is_own(snapshot, frame.data(), ingress) => {}
             ArpOperation::Reply | ArpOperation::Request => return Verdict::Host(ingress),
         }
         let Some(port) = snapshot.ports.get(usize::from(ingress.0)) else {
@@ -77,7 +77,8 @@ impl Pipeline {
         let Nd::Solicitation { target, source_mac } = nd else {
             return Verdict::Host(ingress);
         };
-        if snapshot.local_port(IpAddr::V6(target).into()) != Some(ingress) {
+        let ours = snapshot.local_port(IpAddr::V6(target).into()) == Some(ingress);
+        if !ours || is_own(snapshot, frame.data(), ingress) {
             return Verdict::Host(ingress);
         }
         let Ok(mut link) = answer_link(snapshot, frame.data(), ingress) else {
@@ -99,13 +100,7 @@ impl Pipeline {
         let mac = MacAddr(link.source);
         let message = NdMessage::advertisement(target, destination, target, mac, flags);
         let head = link.len() + Ipv6Header::LEN;
-        let l4 = usize::from(parsed.l4);
-        if usize::from(parsed.end) < l4 + NdMessage::LEN {
-            // A solicitation without its option is shorter than the answer; a fresh one is not, and
-            // RFC 4861, section 4.3 has every multicast solicitation carry it.
-            return Verdict::Host(ingress);
-        }
-        if frame.rewrap(l4, l4 + NdMessage::LEN, head).is_none() {
+        if !resize(frame, head + NdMessage::LEN) {
             return Verdict::Drop(DropReason::NoHeadroom);
         }
         let data = frame.data_mut();
@@ -125,6 +120,14 @@ impl Pipeline {
 }
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// Makes the frame this long; every byte of it is to be written. A probe for duplicates (RFC 4862, section
+/// 5.4.2) and a unicast solicitation (RFC 4861, section 4.3) carry no link address, so that the answer,
+/// which does, is longer than the question.
+fn resize<F: Frame>(frame: &mut F, len: usize) -> bool {
+    frame.truncate(len);
+    frame.prepend(len - frame.data().len())
+}
 
 /// The message and the header it came in; `None` if RFC 4861, section 7.1 has it ignored.
 fn read_nd(frame: &[u8], parsed: &Parsed) -> Option<(Ipv6Header, Nd)> {
@@ -149,6 +152,15 @@ fn sighting(header: &Ipv6Header, nd: Nd) -> Option<Sighting> {
         mac,
         replaces,
     })
+}
+
+/// Whether we sent the frame ourselves: a request of the host that came back by some loop. Answered, it
+/// would look to the host as if somebody else had its address.
+fn is_own(snapshot: &Snapshot, frame: &[u8], ingress: PortIndex) -> bool {
+    let port = snapshot.ports.get(usize::from(ingress.0));
+    let ethernet = view::<EthernetHeader>(frame);
+    port.zip(ethernet)
+        .is_some_and(|(port, ethernet)| ethernet.source == MacAddr(port.mac))
 }
 
 /// The link header of an answer: back to whoever sent the frame, from us, tagged as all frames of the port.

@@ -12,11 +12,13 @@ mod fragment;
 pub mod frame;
 mod icmp;
 mod local;
+mod path_error;
 mod peer;
 mod plain;
 mod quoted;
 pub mod rewrite;
 pub mod shared;
+mod split;
 mod steer;
 mod too_big;
 pub mod verdict;
@@ -264,10 +266,10 @@ impl Pipeline {
         else {
             return self.unclaimed(snapshot, frame, parsed, ingress);
         };
-        let Some((id, backend)) = self.steer(snapshot, index, parsed) else {
-            return self.trombone(snapshot, frame, parsed, parsed, ingress);
-        };
-        self.deliver(snapshot, frame, parsed, ingress, (id, backend))
+        match self.steer(snapshot, index, parsed) {
+            Ok(backend) => self.deliver(snapshot, frame, parsed, ingress, backend),
+            Err(refusal) => self.refuse(snapshot, frame, parsed, ingress, refusal),
+        }
     }
 
     /// Sends the packet on its way to a backend and counts it there; if it does not fit, its sender is
@@ -287,6 +289,8 @@ impl Pipeline {
                 self.counters.forward(id, len);
                 forwarded
             }
+            // Later pieces are cut once more as well; RFC 791 has an offset for it.
+            Verdict::Drop(DropReason::TooBig) if !parsed.dont_fragment => Verdict::Split(id),
             Verdict::Drop(DropReason::TooBig) => {
                 self.too_big(snapshot, frame, parsed, ingress, backend)
             }
@@ -321,6 +325,8 @@ impl Pipeline {
         match verdict {
             // Whoever passes it on to the host counts it: there may be none.
             Verdict::Forward(_) | Verdict::Hold(_) | Verdict::Await | Verdict::Host(_) => {}
+            // Counted piece by piece.
+            Verdict::Split(_) => {}
             Verdict::Reply(_) => self.counters.replies.add(1),
             Verdict::Heard => self.counters.to_host.add(1),
             Verdict::Drop(reason) => self.counters.count_drop(reason),

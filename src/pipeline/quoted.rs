@@ -15,6 +15,7 @@ use crate::wire::{IpProtocol, Ports};
 
 use super::classify::{Kind, Parsed};
 use super::frame::Frame;
+use super::steer::affinity_key;
 use super::verdict::{DropReason, Verdict};
 use super::{Pipeline, flow_hash};
 
@@ -97,7 +98,7 @@ impl Pipeline {
         flow: &Parsed,
     ) -> FlowHash {
         if service.source_affinity {
-            flow.tuple3_hash(&snapshot.hash_key)
+            affinity_key(snapshot, service, flow)
         } else {
             flow_hash(snapshot, flow)
         }

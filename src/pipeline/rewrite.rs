@@ -115,6 +115,17 @@ fn finish_plain(data: &mut [u8], parsed: &Parsed, template: &Template) {
     }
 }
 
+/// The largest packet of a client that fits the way to the backend.
+#[cold]
+pub(super) fn room(snapshot: &Snapshot, backend: &Backend, ingress: PortIndex) -> u16 {
+    let hop = backend.detours.then(|| detour(snapshot, backend, ingress));
+    let mtu = match hop.flatten() {
+        Some(hop) => backend.mtu.min(port_mtu(snapshot, hop.port)),
+        None => backend.mtu,
+    };
+    mtu.saturating_sub(backend.template.overhead())
+}
+
 #[cold]
 fn port_mtu(snapshot: &Snapshot, port: PortIndex) -> u16 {
     let port = snapshot.ports.get(usize::from(port.0));

@@ -9,6 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use crate::table::conn::ConnTable;
 use crate::table::fragment::FragmentTable;
 use crate::table::news::{HeardProbes, News, PROBES_WAITING};
+use crate::table::path::{PATH_NEWS_WAITING, PathNews};
 
 /// Datagrams in flight to rails elsewhere: few, as it happens only when no backend is left.
 const TROMBONED: usize = 4096;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub tromboned: Arc<FragmentTable>,
     /// What workers tell the control core.
     pub news: News,
+    /// What routers say about tunnels of the rail.
+    pub paths: PathNews,
     /// The probes of other rails.
     pub heard: HeardProbes,
 }
@@ -38,6 +41,7 @@ impl Shared {
             tromboned: Arc::new(FragmentTable::new(TROMBONED, lifetime)?),
             heard: Arc::new(ArrayQueue::new(PROBES_WAITING)),
             tables: Arc::new(OnceLock::new()),
+            paths: Arc::new(ArrayQueue::new(PATH_NEWS_WAITING)),
             news,
         })
     }

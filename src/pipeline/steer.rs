@@ -1,39 +1,53 @@
 //! Which backend a packet goes to: the one its connection is pinned to, else the one its slot names.
 
-use crate::table::BackendId;
 use crate::table::conn::{Inserted, Segment};
 use crate::table::hash::FlowHash;
 use crate::table::service::ServiceIndex;
-use crate::table::snapshot::{Backend, BackendState, Service, Snapshot};
+use crate::table::snapshot::{Backend, BackendState, PortIndex, Service, Snapshot};
+use crate::table::{BackendId, Nanos};
 use crate::wire::IpProtocol;
 use crate::wire::tcp::TcpFlags;
 
 use super::Pipeline;
 use super::classify::Parsed;
+use super::frame::Frame;
+use super::verdict::{DropReason, Verdict};
+
+/// Why a packet of a service goes to no backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There is none that takes it.
+    NoBackend,
+    /// It starts a connection beyond the service's limit.
+    Limit,
+}
 
 impl Pipeline {
-    /// The backend for a packet of a service, and `None` if the service has none to offer.
+    /// The backend for a packet of a service, or why there is none.
     #[inline]
     pub(super) fn steer<'s>(
         &mut self,
         snapshot: &'s Snapshot,
         index: ServiceIndex,
         parsed: &Parsed,
-    ) -> Option<(BackendId, &'s Backend)> {
-        let service = snapshot.service(index)?;
-        let hash = if service.source_affinity {
-            parsed.tuple3_hash(&snapshot.hash_key)
+    ) -> Result<(BackendId, &'s Backend), Refusal> {
+        let service = snapshot.service(index).ok_or(Refusal::NoBackend)?;
+        let says = segment(parsed);
+        let (hash, segment) = if service.source_affinity {
+            (affinity_key(snapshot, service, parsed), lasting(says))
         } else {
-            parsed.hash
+            (parsed.hash, says)
         };
-        let segment = segment(parsed);
         let Some(found) = self.conns.find(hash) else {
+            if !admits(service, says, self.now) {
+                return Err(Refusal::Limit);
+            }
             let (id, backend) = choose(snapshot, service, hash)?;
             match self.conns.insert(hash, id, segment) {
                 Inserted::New | Inserted::Evicted => {}
                 Inserted::Full | Inserted::Limited => self.counters.unpinned.add(1),
             }
-            return Some((id, backend));
+            return Ok((id, backend));
         };
         let pinned = found.backend();
         let starts = segment == Segment::Syn;
@@ -42,11 +56,32 @@ impl Pipeline {
             && keeps(backend.state, starts, found.entry().is_closing())
         {
             found.touch(segment);
-            return Some((pinned, backend));
+            return Ok((pinned, backend));
+        }
+        if !admits(service, says, self.now) {
+            return Err(Refusal::Limit);
         }
         let (id, backend) = choose(snapshot, service, hash)?;
         found.repin(id, segment);
-        Some((id, backend))
+        Ok((id, backend))
+    }
+}
+
+impl Pipeline {
+    /// A packet that goes to no backend here.
+    #[cold]
+    pub(super) fn refuse<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frame: &mut F,
+        parsed: &Parsed,
+        ingress: PortIndex,
+        refusal: Refusal,
+    ) -> Verdict {
+        match refusal {
+            Refusal::NoBackend => self.trombone(snapshot, frame, parsed, parsed, ingress),
+            Refusal::Limit => Verdict::Drop(DropReason::ServiceLimit),
+        }
     }
 }
 
@@ -66,9 +101,36 @@ fn choose<'s>(
     snapshot: &'s Snapshot,
     service: &Service,
     hash: FlowHash,
-) -> Option<(BackendId, &'s Backend)> {
-    let id = service.choose(hash)?;
-    Some((id, snapshot.backend(id)?))
+) -> Result<(BackendId, &'s Backend), Refusal> {
+    let id = service.choose(hash).ok_or(Refusal::NoBackend)?;
+    let backend = snapshot.backend(id).ok_or(Refusal::NoBackend)?;
+    Ok((id, backend))
+}
+
+/// Whether the service's limit lets the packet through. What starts no connection always passes: after a
+/// restart of the rail established connections have no entry either.
+#[inline]
+fn admits(service: &Service, segment: Segment, now: Nanos) -> bool {
+    match &service.limit {
+        Some(limit) if matches!(segment, Segment::Syn | Segment::Datagram) => limit.take(now),
+        _ => true,
+    }
+}
+
+/// The key of a client's entry where its source address picks the backend.
+#[cold]
+pub(super) fn affinity_key(snapshot: &Snapshot, service: &Service, flow: &Parsed) -> FlowHash {
+    FlowHash(flow.tuple3_hash(&snapshot.hash_key).0 ^ u64::from(service.salt))
+}
+
+/// What a segment says about a client rather than about one of its connections: the end of one is not
+/// the end of all, and another one is not a new client.
+fn lasting(segment: Segment) -> Segment {
+    match segment {
+        Segment::TcpClose => Segment::TcpData,
+        Segment::Syn => Segment::SynAck,
+        other => other,
+    }
 }
 
 /// What the packet says about its connection.

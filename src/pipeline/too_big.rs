@@ -8,12 +8,12 @@ use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
 use crate::wire::{EtherType, IpProtocol, TrafficClass, put};
 
-use super::Pipeline;
 use super::classify::Parsed;
 use super::frame::Frame;
 use super::icmp::is_station;
 use super::local::answer_link;
 use super::verdict::{DropReason, Verdict};
+use super::{Pipeline, rewrite};
 
 /// RFC 1812, section 4.3.2.3: an ICMPv4 error is at most this long, and quotes as much as fits.
 const MAX_ERROR_V4: usize = 576;
@@ -45,7 +45,7 @@ impl Pipeline {
         if !self.icmp_limit.take(self.now) {
             return Verdict::Drop(DropReason::IcmpRate);
         }
-        let mtu = backend.mtu.saturating_sub(backend.template.overhead());
+        let mtu = rewrite::room(snapshot, backend, ingress);
         match turn_into_error(snapshot, frame, parsed, ingress, mtu) {
             Ok(()) => Verdict::Reply(ingress),
             Err(reason) => Verdict::Drop(reason),

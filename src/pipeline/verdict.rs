@@ -1,5 +1,6 @@
 //! What becomes of a packet: a closed list.
 
+use crate::table::BackendId;
 pub use crate::table::counters::DropReason;
 use crate::table::snapshot::{HopIndex, PortIndex};
 
@@ -14,6 +15,9 @@ pub enum Verdict {
     Hold(HopIndex),
     /// Keep it, unchanged, until the first fragment of its datagram has come.
     Await,
+    /// Send it to the backend in pieces, which [`Pipeline::split`](super::Pipeline::split) makes of the
+    /// frame; it is unchanged.
+    Split(BackendId),
     /// Pass it to the host behind this port.
     Host(PortIndex),
     /// It was for the rail itself, which has read it: a probe of another rail.

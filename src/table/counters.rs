@@ -97,6 +97,10 @@ drop_reasons! {
     NoHeadroom = "no_headroom",
     /// ICMP that concerns no flow of ours, or a message type a VIP does not answer.
     IcmpIgnored = "icmp_ignored",
+    /// An ICMP error about a tunnel of the rail: taken note of, and of no use to anybody else.
+    PathMtu = "path_mtu",
+    /// A new connection beyond the service's limit.
+    ServiceLimit = "service_limit",
     /// An answer that the ICMP rate limit held back.
     IcmpRate = "icmp_rate",
     /// Traffic for the host where no host port exists or its limit is reached.

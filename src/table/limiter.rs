@@ -1,5 +1,7 @@
 //! A token bucket in one word: so many events per second, and no more than a second's worth at once.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::Nanos;
 
 /// Limits events to a rate. Holds up to one second's worth of tokens, so that a limit of ten per
@@ -45,6 +47,51 @@ impl TokenBucket {
     }
 }
 
+/// A [`TokenBucket`] that several workers take from.
+#[derive(Debug)]
+pub struct SharedBucket {
+    rate: u32,
+    cost: u64,
+    full_at: AtomicU64,
+}
+
+impl SharedBucket {
+    /// A full bucket of `rate` tokens per second.
+    pub fn per_second(rate: u32) -> Self {
+        SharedBucket {
+            rate,
+            cost: TokenBucket::per_second(rate).cost,
+            full_at: AtomicU64::new(0),
+        }
+    }
+
+    /// A bucket with another rate from which as much was spent.
+    pub fn at_rate(&self, rate: u32) -> Self {
+        let full_at = AtomicU64::new(self.full_at.load(Ordering::Relaxed));
+        SharedBucket {
+            full_at,
+            ..Self::per_second(rate)
+        }
+    }
+
+    /// Its rate.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Takes a token if there is one. Workers' clocks may differ by a burst; so may the answer.
+    pub fn take(&self, now: Nanos) -> bool {
+        let spend = |full_at: u64| {
+            let full_at = full_at.max(now.0).saturating_add(self.cost);
+            (self.cost != 0 && full_at - now.0 <= Nanos::PER_SECOND).then_some(full_at)
+        };
+        let taken = self
+            .full_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
+        taken.is_ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +112,24 @@ mod tests {
         let mut bucket = TokenBucket::per_second(10);
         assert_eq!(taken(&mut bucket, Nanos::from_secs(1)), 10);
         assert_eq!(taken(&mut bucket, Nanos(1_300_000_000)), 3);
+    }
+
+    #[test]
+    fn workers_share_a_bucket() {
+        let bucket = SharedBucket::per_second(100);
+        let taken: u32 = std::thread::scope(|scope| {
+            let take = || (0..80).filter(|_| bucket.take(Nanos::from_secs(3))).count() as u32;
+            let workers = [scope.spawn(take), scope.spawn(take)];
+            workers
+                .map(|worker| worker.join().expect("it ends"))
+                .iter()
+                .sum()
+        });
+        assert_eq!(taken, 100);
+        let faster = bucket.at_rate(200);
+        assert!(!faster.take(Nanos::from_secs(3)), "what was spent is spent");
+        assert!(faster.take(Nanos::from_secs(4)));
+        assert_eq!(faster.rate(), 200);
     }
 
     #[test]

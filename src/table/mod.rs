@@ -16,6 +16,7 @@
 //! | [`template`] | the headers in front of a packet to one backend | control |
 //! | [`news`] | what workers tell the control core | workers |
 //! | [`peers`] | the other rails: who owns which fragments, and the way there | control |
+//! | [`path`] | what routers said about the MTU of paths to tunnel ends | control |
 //! | [`port`] | a port's state and counters, to show | nobody |
 //! | [`publish`] | the swap: one publisher's value, read by every worker once per burst | control |
 
@@ -29,6 +30,7 @@ pub mod limiter;
 pub mod maglev;
 pub mod neighbor;
 pub mod news;
+pub mod path;
 pub mod peers;
 mod populate;
 pub mod port;

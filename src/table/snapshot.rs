@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{
     BackendId, FlowHash, HashKey,
     conn::Timeouts,
+    limiter::SharedBucket,
     maglev::Maglev,
     peers::Peers,
     service::{Address, ServiceIndex, ServiceMap},
@@ -143,6 +144,11 @@ pub struct Service {
     pub backends: Arc<[BackendId]>,
     /// Hash by source, destination and protocol alone.
     pub source_affinity: bool,
+    /// What tells the entries of one service with source affinity from those of another on the same VIP;
+    /// in the bits that choose the bucket, so that tag and slot stay those of the hash.
+    pub salt: u32,
+    /// New connections this rail lets through, if not all.
+    pub limit: Option<Arc<SharedBucket>>,
 }
 
 impl Service {
@@ -205,6 +211,8 @@ pub struct EarlyLimits {
 /// All tables at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// Prefixes that outer sources are taken from, beside the rail's own addresses.
+    pub entropy: Box<[Prefix]>,
     /// Counts up by one with every published snapshot, from 1.
     pub generation: u64,
     /// Key of the flow hash. A changed key empties the connection tables.

@@ -17,6 +17,7 @@ use crate::table::conn::{ConnOwner, ConnSettings, ConnTable};
 use crate::table::counters::{Counters, DropReason};
 use crate::table::hash::BURST;
 use crate::table::news::{Heard, HeardProbes, News, Sighting};
+use crate::table::path::{PathError, PathNews};
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, Nanos};
 use crate::wire::MacAddr;
@@ -42,6 +43,7 @@ pub struct Rail {
     conns: Arc<ConnTable>,
     news: News,
     heard: HeardProbes,
+    paths: PathNews,
     now: Nanos,
     shown: BTreeMap<String, u64>,
 }
@@ -52,12 +54,17 @@ pub struct Rail {
 struct Hops {
     macs: HashMap<IpAddr, Option<MacAddr>>,
     dead: HashSet<IpAddr>,
+    paths: HashMap<IpAddr, u16>,
 }
 
 impl LinkAddresses for Hops {
     fn mac(&self, address: IpAddr) -> Option<[u8; 6]> {
         let told = self.macs.get(&address).copied();
         told.unwrap_or(Some(NEXT_HOP_MAC)).map(MacAddr::octets)
+    }
+
+    fn path_mtu(&self, address: IpAddr) -> Option<u16> {
+        self.paths.get(&address).copied()
     }
 
     fn rail_alive(&self, address: IpAddr) -> bool {
@@ -128,6 +135,7 @@ impl Rail {
             conns: Arc::clone(conns.table()),
             news: Arc::clone(&shared.news),
             heard: Arc::clone(&shared.heard),
+            paths: Arc::clone(&shared.paths),
             pipeline: Pipeline::new(conns, Arc::clone(&counters), shared, config.pool.hash_key),
             config,
             counters,
@@ -163,6 +171,17 @@ impl Rail {
             self.hops.dead.insert(address(rail));
         }
         self.publish();
+    }
+
+    /// The path to the backend carries no more than this.
+    pub fn path_mtu(&mut self, backend: &str, mtu: u16) {
+        self.hops.paths.insert(address(backend), mtu);
+        self.publish();
+    }
+
+    /// What the packet path has heard of its tunnels since the last call.
+    pub fn path_errors(&self) -> Vec<PathError> {
+        std::iter::from_fn(|| self.paths.pop()).collect()
     }
 
     /// Publishes a new snapshot of the same configuration.
@@ -225,6 +244,19 @@ impl Rail {
         // There is a host here that takes everything.
         self.counters.to_host.add(to_host.count() as u64);
         verdicts
+    }
+
+    /// The pieces that a packet with the verdict [`Verdict::Split`] leaves in.
+    pub fn split(&mut self, frame: &Frame, verdict: Verdict) -> Vec<(Verdict, Frame)> {
+        let Verdict::Split(id) = verdict else {
+            panic!("{verdict:?} is not for a packet to be cut");
+        };
+        let mut pieces = Vec::new();
+        let make = |bytes: &[u8]| Some(Frame::new(bytes));
+        let sink = |piece, verdict| pieces.push((verdict, piece));
+        self.pipeline
+            .split(&self.snapshot, PortIndex(0), frame, id, make, sink);
+        pieces
     }
 
     /// A frame that was held, once more.

@@ -20,11 +20,11 @@ use dpdk::{Burst, Mbuf, Mempool};
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::verdict::{DropReason, Verdict};
-use crate::table::Nanos;
 use crate::table::counters::Counters;
 use crate::table::hash::BURST;
 use crate::table::publish::Reader;
-use crate::table::snapshot::{EarlyLimits, HopIndex, PortIndex, Snapshot};
+use crate::table::snapshot::{HopIndex, PortIndex, Snapshot};
+use crate::table::{BackendId, Nanos};
 
 pub use clock::{Clock, TscClock};
 pub use early::EarlyFragments;
@@ -151,8 +151,9 @@ impl Worker {
                     hold: &mut self.hold,
                     early: &mut self.early,
                     host: &mut self.host,
-                    limits: &snapshot.early,
-                    host_rate: snapshot.rates.host_per_second,
+                    pipeline: &mut self.pipeline,
+                    pool: &self.pool,
+                    snapshot,
                     counters: &self.counters,
                 };
                 for (mbuf, verdict) in burst.drain().zip(verdicts) {
@@ -213,8 +214,9 @@ impl Worker {
             hold: &mut self.hold,
             early: &mut self.early,
             host: &mut self.host,
-            limits: &snapshot.early,
-            host_rate: snapshot.rates.host_per_second,
+            pipeline: &mut self.pipeline,
+            pool: &self.pool,
+            snapshot,
             counters: &self.counters,
         };
         if dispatch.hold.worth_retrying(snapshot.generation) {
@@ -223,7 +225,7 @@ impl Worker {
                     break;
                 };
                 let (frame, ingress) = (&mut held.frame, held.ingress);
-                match self.pipeline.once(snapshot, ingress, frame, now) {
+                match dispatch.pipeline.once(snapshot, ingress, frame, now) {
                     Verdict::Hold(hop) => dispatch.hold_on(held, hop),
                     verdict => dispatch.deliver(held.frame, verdict, ingress, now),
                 }
@@ -234,7 +236,7 @@ impl Worker {
                 break;
             };
             let (frame, ingress) = (&mut early.frame, early.ingress);
-            match self.pipeline.once(snapshot, ingress, frame, now) {
+            match dispatch.pipeline.once(snapshot, ingress, frame, now) {
                 Verdict::Await if early.until > now => dispatch.early.put_back(early),
                 Verdict::Await => dispatch.counters.count_drop(DropReason::Fragment),
                 verdict => dispatch.deliver(early.frame, verdict, ingress, now),
@@ -287,8 +289,9 @@ struct Dispatch<'a> {
     hold: &'a mut Hold<Mbuf>,
     early: &'a mut EarlyFragments<Mbuf>,
     host: &'a mut HostEnd,
-    limits: &'a EarlyLimits,
-    host_rate: u32,
+    pipeline: &'a mut Pipeline,
+    pool: &'a Mempool,
+    snapshot: &'a Snapshot,
     counters: &'a Counters,
 }
 
@@ -313,7 +316,7 @@ impl Dispatch<'_> {
                 let len = mbuf.len();
                 if self
                     .early
-                    .push(mbuf, len, ingress, now, self.limits)
+                    .push(mbuf, len, ingress, now, &self.snapshot.early)
                     .is_err()
                 {
                     self.counters.count_drop(DropReason::Fragment);
@@ -322,12 +325,33 @@ impl Dispatch<'_> {
                     self.count_held();
                 }
             }
-            Verdict::Host(port) => self
-                .host
-                .take(mbuf, port, now, self.host_rate, self.counters),
+            Verdict::Split(id) => self.split(&mbuf, id, ingress),
+            Verdict::Host(port) => {
+                let rate = self.snapshot.rates.host_per_second;
+                self.host.take(mbuf, port, now, rate, self.counters);
+            }
             // Counted by the pipeline; the buffer goes back to its pool.
             Verdict::Heard | Verdict::Drop(_) => drop(mbuf),
         }
+    }
+
+    /// Sends a packet in pieces.
+    #[cold]
+    fn split(&mut self, whole: &Mbuf, id: BackendId, ingress: PortIndex) {
+        let (outputs, pool, counters) = (&mut *self.outputs, self.pool, self.counters);
+        let make = |bytes: &[u8]| {
+            let mut piece = pool.alloc()?;
+            piece.set_data(bytes).then_some(piece)
+        };
+        let send = |piece, verdict| {
+            if let Verdict::Forward(port) = verdict
+                && let Some(output) = outputs.get_mut(usize::from(port.0))
+            {
+                output.send(piece, counters);
+            }
+        };
+        self.pipeline
+            .split(self.snapshot, ingress, whole, id, make, send);
     }
 
     /// Keeps a frame that was held already; its time does not start again.

@@ -109,7 +109,7 @@ impl Books {
                     check_sent(frame);
                 }
                 Verdict::Reply(_) => check_sent(frame),
-                Verdict::Hold(_) | Verdict::Await => {
+                Verdict::Hold(_) | Verdict::Await | Verdict::Split(_) => {
                     self.held += 1;
                     assert_eq!(frame.data(), input);
                 }

@@ -127,7 +127,7 @@ pub fn check_on(rail: &mut Rail, input: impl Into<Input>, expected: Verdict) {
         Verdict::Drop(reason) => {
             assert_moved!(rail, reason.label() => 1);
         }
-        Verdict::Hold(_) | Verdict::Await => {
+        Verdict::Hold(_) | Verdict::Await | Verdict::Split(_) => {
             assert_eq!(frame.data(), bytes, "held frames stay as they came");
         }
     }

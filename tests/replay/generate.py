@@ -333,8 +333,10 @@ def bad_icmp(t):
 
 
 def too_big(t):
-    big = tcp(CLIENT, WEB, (4242, 443), bytes(1600 - 24 - 40 + t.random.randrange(1, 100)), ACK)
-    return ethernet(ipv4(CLIENT, WEB, TCP, big), 0x0800, t.tags())
+    """Not to be fragmented, and from nobody who could be told."""
+    nobody = address("127.0.0.1")
+    big = tcp(nobody, WEB, (4242, 443), bytes(1600 - 24 - 40 + t.random.randrange(1, 100)), ACK)
+    return ethernet(ipv4(nobody, WEB, TCP, big, fragment=DONT_FRAGMENT), 0x0800, t.tags())
 
 
 def segmented(t):

@@ -32,6 +32,11 @@ fn tables(page: &Page, rail: &Rail) -> Result<()> {
         builds.time.as_secs_f64(),
     )?;
     page.gauge(
+        "rustyrail_small_paths",
+        "Backends whose path is known to carry less than configured.",
+        rail.small_paths() as i64,
+    )?;
+    page.gauge(
         "rustyrail_snapshot_generation",
         "Number of the tables in force; grows with every change.",
         rail.snapshot().generation as i64,

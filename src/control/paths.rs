@@ -1,0 +1,86 @@
+//! The paths to the pool's tunnel ends, as far as routers have said that less fits than configured.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::pool::{Config, Encap};
+use crate::table::Nanos;
+use crate::table::path::{PathError, PathMtus, PathNews};
+use crate::wire::IpProtocol;
+
+/// What is known, and of whom something may be learnt.
+#[derive(Default, Clone)]
+pub struct Paths {
+    known: PathMtus,
+    news: Option<PathNews>,
+    /// The configured MTU by far end, protocol and UDP port: what is not in here sent us nothing back.
+    ends: HashMap<(IpAddr, u8, u16), u16>,
+}
+
+impl Paths {
+    /// Takes the tunnel ends of a configuration; forgets paths to those that left.
+    pub fn configure(&mut self, config: &Config) {
+        self.ends = tunnel_ends(config);
+        let still: std::collections::HashSet<_> = self.ends.keys().map(|end| end.0).collect();
+        self.known.retain(|address| still.contains(&address));
+    }
+
+    /// Hears what workers have read from now on.
+    pub fn listen(&mut self, news: PathNews) {
+        self.news = Some(news);
+    }
+
+    /// Takes note of what has come, and forgets what is old. Whether a path is another than before.
+    pub fn tick(&mut self, now: Nanos) -> bool {
+        let mut changed = self.known.expire(now);
+        while let Some(error) = self.news.as_ref().and_then(|news| news.pop()) {
+            changed |= self.learn(&error, now);
+        }
+        changed
+    }
+
+    fn learn(&mut self, error: &PathError, now: Nanos) -> bool {
+        let end = (error.destination, error.protocol, error.port);
+        let Some(&configured) = self.ends.get(&end) else {
+            return false;
+        };
+        let smaller = self.known.learn(error, configured, now);
+        if smaller {
+            let mtu = self.known.get(error.destination);
+            tracing::info!(backend = %error.destination, mtu, "the path is smaller than configured");
+        }
+        smaller
+    }
+
+    /// The MTU of the path to a tunnel end, if it is known to be smaller than configured.
+    pub fn mtu(&self, end: IpAddr) -> Option<u16> {
+        self.known.get(end)
+    }
+
+    /// How many paths are known to be smaller than configured.
+    pub fn count(&self) -> usize {
+        self.known.iter().count()
+    }
+}
+
+fn tunnel_ends(config: &Config) -> HashMap<(IpAddr, u8, u16), u16> {
+    let mut ends = HashMap::new();
+    let largest = config.ports.iter().map(|p| p.mtu.get()).max().unwrap_or(0);
+    for service in &config.pool.services {
+        let (protocol, port) = match service.encap {
+            Encap::Gre { .. } => (IpProtocol::GRE, 0),
+            Encap::Ipip if service.vip.is_ipv4() => (IpProtocol::IPIP, 0),
+            Encap::Ipip => (IpProtocol::IPV6, 0),
+            Encap::Gue { port } => (IpProtocol::UDP, port.get()),
+            Encap::L3dsr { .. } | Encap::L2dsr => continue,
+        };
+        for backend in &service.backends {
+            let mtu = backend.mtu.map_or(largest, |mtu| mtu.get());
+            let known = ends
+                .entry((backend.address, protocol.0, port))
+                .or_insert(mtu);
+            *known = mtu.max(*known);
+        }
+    }
+    ends
+}
