@@ -58,6 +58,28 @@ pub fn prefetch_write<T>(place: *const T) {
     let _ = place;
 }
 
+/// Runs `work` compiled for AVX-512 where the CPU has it, else as it is: for plain loops over arrays,
+/// which the compiler then turns into wider vectors, with rotations of one instruction. What is to gain
+/// from it has to be inlined into `work`.
+#[inline(always)]
+pub fn vectorised<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+        fn wide<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+        {
+            // SAFETY: the CPU, and the operating system for its registers, has just said that it has them.
+            return unsafe { wide(work) };
+        }
+    }
+    work()
+}
+
 /// Has [`require_cpu`] run before `main`: with link-time optimisation the standard library's own start
 /// is compiled for the newer CPU too, and dies before the first statement of `main`.
 #[cfg(target_arch = "x86_64")]
@@ -135,6 +157,58 @@ fn this_cpu() -> Cpu {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Line(pub [AtomicU64; LINE_WORDS]);
+
+impl Line {
+    /// The places whose words have `high` as their high 32 bits, as bits: bit 2n + 1 for place n. Every
+    /// word is read once, relaxed.
+    #[inline(always)]
+    pub fn places_of(&self, high: u32) -> u32 {
+        #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+        {
+            let (low, up): (u32, u32);
+            // SAFETY: reads the line, which is 64 aligned bytes, and writes registers alone. What another
+            // thread stores meanwhile is stored word by word, and an aligned eight-byte part of a vector
+            // load is never torn on x86-64: what is read is what eight relaxed loads may return. AVX2 is
+            // there: this is compiled for CPUs that have it.
+            unsafe {
+                std::arch::asm!(
+                    "vmovd {tag:x}, {high:e}",
+                    "vpbroadcastd {tag:y}, {tag:x}",
+                    "vpcmpeqd {first:y}, {tag:y}, [{line}]",
+                    "vpcmpeqd {tag:y}, {tag:y}, [{line} + 32]",
+                    "vmovmskps {low:e}, {first:y}",
+                    "vmovmskps {up:e}, {tag:y}",
+                    tag = out(ymm_reg) _,
+                    first = out(ymm_reg) _,
+                    high = in(reg) high,
+                    line = in(reg) self,
+                    low = out(reg) low,
+                    up = out(reg) up,
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+            }
+            (low | up << 8) & HIGH_HALVES
+        }
+        #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+        self.places_one_by_one(high)
+    }
+
+    /// As [`Line::places_of`], a word after the other.
+    #[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "avx2"))))]
+    #[inline(always)]
+    fn places_one_by_one(&self, high: u32) -> u32 {
+        let mut places = 0;
+        for (place, word) in self.0.iter().enumerate() {
+            let same = (word.load(Ordering::Relaxed) >> 32) as u32 == high;
+            places |= u32::from(same) << (2 * place + 1);
+        }
+        places
+    }
+}
+
+/// The high halves among the sixteen halves of a line's words.
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+const HIGH_HALVES: u32 = 0xaaaa;
 
 /// Zeroed cache lines for a table, on huge pages where the kernel gives them.
 ///
@@ -287,6 +361,34 @@ mod tests {
                 for word in &line.0 {
                     assert_eq!(word.swap(u64::MAX, Ordering::Relaxed), 0);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn places_of_a_tag_are_found() {
+        let line = Line::default();
+        let words = [
+            7 << 32,
+            7,
+            9 << 32 | 7,
+            7 << 32 | 1,
+            0,
+            u64::MAX,
+            7 << 33,
+            7 << 32 | 9,
+        ];
+        for (place, word) in line.0.iter().zip(words) {
+            place.store(word, Ordering::Relaxed);
+        }
+        for tag in [0, 7, 9, 14, u32::MAX, 5] {
+            let found = line.places_of(tag);
+            assert_eq!(found, line.places_one_by_one(tag));
+            for (place, word) in words.iter().enumerate() {
+                assert_eq!(
+                    found >> (2 * place + 1) & 1 == 1,
+                    (word >> 32) as u32 == tag
+                );
             }
         }
     }

@@ -135,6 +135,7 @@ pub fn compile(
         local: local_addresses(config, macs),
         broadcasts: broadcasts(config),
         accept: config.tunnel_accept().iter().map(|p| prefix(*p)).collect(),
+        source_affinity: services.iter().any(|service| service.source_affinity),
         map: service_map(&config.pool),
         services: services.into(),
         backends: backends.into(),
@@ -362,7 +363,7 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
             Encap::Gue { port } => tunnel(Tunnel::Gue { port: port.get() })?,
             Encap::L3dsr { dscp } => (
                 Delivery::L3dsr {
-                    address: backend.address.into(),
+                    address: backend.address,
                     dscp: dscp.get(),
                 },
                 Template::link_only(way.link, v6_inside),

@@ -44,6 +44,9 @@ use plain::plain;
 use shared::Shared;
 use verdict::{DropReason, Verdict};
 
+/// New flows in a burst from which on the next one's Maglev slots are asked for ahead.
+const FLOODED: u64 = BURST as u64 / 4;
+
 /// What is known of a burst between its two stages.
 #[derive(Debug)]
 pub struct Stage {
@@ -69,11 +72,6 @@ impl Stage {
     pub fn clear(&mut self) {
         self.len = 0;
     }
-
-    #[inline]
-    fn hashes(&self) -> impl Iterator<Item = FlowHash> {
-        self.parsed.iter().take(self.len).map(|parsed| parsed.hash)
-    }
 }
 
 impl Default for Stage {
@@ -89,6 +87,8 @@ pub struct Pipeline {
     counters: Arc<Counters>,
     shared: Shared,
     icmp_limit: TokenBucket,
+    /// Most flows of the last burst were new.
+    flooded: bool,
     lanes: FlowBurst,
     lanes_v6: V6FlowBurst,
     hash_key: HashKey,
@@ -109,6 +109,7 @@ impl Pipeline {
             counters,
             shared,
             icmp_limit: TokenBucket::per_second(0),
+            flooded: false,
             lanes: FlowBurst::new(),
             lanes_v6: V6FlowBurst::new(),
             hash_key,
@@ -191,20 +192,41 @@ impl Pipeline {
         if stage.generation != snapshot.generation {
             self.front(snapshot, stage.ingress, frames, stage);
         }
-        let mut next = behind.hashes();
+        let misses = self.conns.stats().misses;
+        let mut next = behind.parsed.iter().take(behind.len);
         for ((frame, parsed), verdict) in frames.iter_mut().zip(&stage.parsed).zip(verdicts) {
-            if let Some(hash) = next.next() {
-                self.conns.prefetch(hash);
+            if let Some(next) = next.next() {
+                self.foresee(snapshot, next);
             }
             *verdict = self.process(snapshot, frame, parsed, stage.ingress);
-            self.count(*verdict);
+            if !matches!(verdict, Verdict::Forward(_)) {
+                self.count(*verdict);
+            }
         }
-        next.for_each(|hash| self.conns.prefetch(hash));
+        next.for_each(|next| self.foresee(snapshot, next));
+        self.flooded = self.conns.stats().misses - misses > FLOODED;
     }
 
     /// Asks for the connection buckets of a burst that came behind none.
-    pub fn prefetch(&self, stage: &Stage) {
-        stage.hashes().for_each(|hash| self.conns.prefetch(hash));
+    pub fn prefetch(&self, snapshot: &Snapshot, stage: &Stage) {
+        let burst = stage.parsed.iter().take(stage.len);
+        burst.for_each(|parsed| self.foresee(snapshot, parsed));
+    }
+
+    /// Asks for what a packet of the next burst will need: its flow's bucket; and while most flows are
+    /// new, its slot.
+    #[inline(always)]
+    fn foresee(&self, snapshot: &Snapshot, parsed: &Parsed) {
+        self.conns.prefetch(parsed.hash);
+        if self.flooded
+            && let Some(index) =
+                snapshot
+                    .map
+                    .lookup(parsed.destination, parsed.protocol.0, parsed.ports.1)
+            && let Some(service) = snapshot.service(index)
+        {
+            service.maglev.prefetch(parsed.hash);
+        }
     }
 
     /// Both stages for one frame, outside of a burst: one that was held, or a test's.
@@ -239,7 +261,7 @@ impl Pipeline {
     /// 4. The destination names a service, or the packet is for the rail, its host, or nobody.
     /// 5. Connection table or Maglev slot choose the backend; without one, a rail elsewhere may help.
     /// 6. The packet is wrapped for that backend and its next hop.
-    #[inline]
+    #[inline(always)]
     fn process<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
@@ -247,11 +269,8 @@ impl Pipeline {
         parsed: &Parsed,
         ingress: PortIndex,
     ) -> Verdict {
-        match parsed.kind {
-            Kind::Ip => {}
-            Kind::Bad(reason) => return Verdict::Drop(reason),
-            Kind::Arp => return self.arp(snapshot, frame, parsed, ingress),
-            Kind::Other => return Verdict::Host(ingress),
+        if parsed.kind != Kind::Ip {
+            return self.no_packet(snapshot, frame, parsed, ingress);
         }
         if matches!(parsed.protocol, IpProtocol::ICMP | IpProtocol::ICMPV6) {
             return self.icmp(snapshot, frame, parsed, ingress);
@@ -272,9 +291,25 @@ impl Pipeline {
         }
     }
 
+    /// What is broken or not IP.
+    #[cold]
+    fn no_packet<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frame: &mut F,
+        parsed: &Parsed,
+        ingress: PortIndex,
+    ) -> Verdict {
+        match parsed.kind {
+            Kind::Bad(reason) => Verdict::Drop(reason),
+            Kind::Arp => self.arp(snapshot, frame, parsed, ingress),
+            Kind::Ip | Kind::Other => Verdict::Host(ingress),
+        }
+    }
+
     /// Sends the packet on its way to a backend and counts it there; if it does not fit, its sender is
     /// told.
-    #[inline]
+    #[inline(always)]
     fn deliver<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
@@ -320,7 +355,7 @@ impl Pipeline {
         }
     }
 
-    #[inline]
+    #[cold]
     fn count(&self, verdict: Verdict) {
         match verdict {
             // Whoever passes it on to the host counts it: there may be none.

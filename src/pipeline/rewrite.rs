@@ -1,13 +1,12 @@
 //! Puts the headers of a backend in front of a packet. The inner packet stays as it came, byte for byte.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use zerocopy::network_endian::U16;
 
 use crate::table::hash::FlowHash;
-use crate::table::service::Address;
 use crate::table::snapshot::{Backend, Delivery, Hop, PortIndex, Snapshot};
-use crate::table::template::{Template, Tunnel, entropy_host_v4, entropy_host_v6};
+use crate::table::template::{Template, entropy_host_v4, entropy_host_v6};
 use crate::wire::checksum::{self, pseudo_v6};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
@@ -24,7 +23,7 @@ const GUE_SOURCE_MASK: u16 = 0x3fff;
 const LINK_LEN: usize = 14;
 
 /// Sends the packet to `backend`: wrapped, addressed to the next hop, or held until that is known.
-#[inline]
+#[inline(always)]
 pub fn forward<F: Frame>(
     snapshot: &Snapshot,
     frame: &mut F,
@@ -68,6 +67,7 @@ fn detour<'a>(snapshot: &'a Snapshot, backend: &Backend, ingress: PortIndex) -> 
 }
 
 /// As [`forward`], by another hop than the template's.
+#[inline(never)]
 fn forward_by<F: Frame>(
     hop: &Hop,
     snapshot: &Snapshot,
@@ -93,6 +93,7 @@ fn forward_by<F: Frame>(
 }
 
 /// Fills in what depends on the packet. `packet` starts behind the link header.
+#[inline(never)]
 fn finish(packet: &mut [u8], parsed: &Parsed, backend: &Backend) {
     match backend.delivery {
         Delivery::Tunnel => patch(packet, &backend.template, parsed.class.0, parsed.hash),
@@ -149,7 +150,7 @@ fn patch(packet: &mut [u8], template: &Template, class: u8, hash: FlowHash) {
         packet[2..4].copy_from_slice(&total.to_be_bytes());
         packet[10..12].copy_from_slice(&sum.to_be_bytes());
     }
-    if let Tunnel::Gue { .. } = template.tunnel {
+    if template.gue {
         patch_gue(packet, template.outer_v6, hash);
     }
 }
@@ -202,26 +203,26 @@ fn set_class(packet: &mut [u8], class: TrafficClass) {
 /// Direct return on layer 3: the packet itself goes to the backend, which knows the service by the
 /// DSCP. IP and transport checksums follow the change (RFC 1624). ECN stays, but for what a tunnel
 /// that the packet came in adds to it.
-fn l3dsr(packet: &mut [u8], parsed: &Parsed, address: Address, dscp: u8) {
+fn l3dsr(packet: &mut [u8], parsed: &Parsed, address: IpAddr, dscp: u8) {
     let l4 = usize::from(parsed.l4 - parsed.l3);
     let Some((header, transport)) = packet.split_at_mut_checked(l4) else {
         return;
     };
     match address {
-        Address::V4(new) => {
+        IpAddr::V4(new) => {
             let Some(ip) = view_mut::<Ipv4Header>(header) else {
                 return;
             };
-            let new = new.to_be_bytes();
+            let new = new.octets();
             update_transport(transport, parsed, &ip.destination, &new);
             ip.set_destination(new.into());
             ip.set_traffic_class(parsed.class.with_dscp(dscp));
         }
-        Address::V6(new) => {
+        IpAddr::V6(new) => {
             let Some(ip) = view_mut::<Ipv6Header>(header) else {
                 return;
             };
-            let new = new.to_be_bytes();
+            let new = new.octets();
             update_transport(transport, parsed, &ip.destination, &new);
             ip.destination = new;
             ip.set_traffic_class(parsed.class.with_dscp(dscp));

@@ -24,25 +24,21 @@ pub(super) enum Refusal {
 
 impl Pipeline {
     /// The backend for a packet of a service, or why there is none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn steer<'s>(
         &mut self,
         snapshot: &'s Snapshot,
         index: ServiceIndex,
         parsed: &Parsed,
     ) -> Result<(BackendId, &'s Backend), Refusal> {
-        let service = snapshot.service(index).ok_or(Refusal::NoBackend)?;
         let says = segment(parsed);
-        let (hash, segment) = if service.source_affinity {
-            (affinity_key(snapshot, service, parsed), lasting(says))
+        let (hash, segment) = if snapshot.source_affinity {
+            entry_of(snapshot, index, parsed, says)
         } else {
             (parsed.hash, says)
         };
         let Some(found) = self.conns.find(hash) else {
-            if !admits(service, says, self.now) {
-                return Err(Refusal::Limit);
-            }
-            let (id, backend) = choose(snapshot, service, hash)?;
+            let (id, backend) = choose(snapshot, index, hash, says, self.now)?;
             match self.conns.insert(hash, id, segment) {
                 Inserted::New | Inserted::Evicted => {}
                 Inserted::Full | Inserted::Limited => self.counters.unpinned.add(1),
@@ -58,10 +54,7 @@ impl Pipeline {
             found.touch(segment);
             return Ok((pinned, backend));
         }
-        if !admits(service, says, self.now) {
-            return Err(Refusal::Limit);
-        }
-        let (id, backend) = choose(snapshot, service, hash)?;
+        let (id, backend) = choose(snapshot, index, hash, says, self.now)?;
         found.repin(id, segment);
         Ok((id, backend))
     }
@@ -96,15 +89,39 @@ fn keeps(state: BackendState, starts: bool, closing: bool) -> bool {
     }
 }
 
+/// The backend that a flow without a pin hashes to, if the service takes it.
 #[inline]
-fn choose<'s>(
-    snapshot: &'s Snapshot,
-    service: &Service,
+fn choose(
+    snapshot: &Snapshot,
+    index: ServiceIndex,
     hash: FlowHash,
-) -> Result<(BackendId, &'s Backend), Refusal> {
+    says: Segment,
+    now: Nanos,
+) -> Result<(BackendId, &Backend), Refusal> {
+    let service = snapshot.service(index).ok_or(Refusal::NoBackend)?;
+    if !admits(service, says, now) {
+        return Err(Refusal::Limit);
+    }
     let id = service.choose(hash).ok_or(Refusal::NoBackend)?;
     let backend = snapshot.backend(id).ok_or(Refusal::NoBackend)?;
     Ok((id, backend))
+}
+
+/// The entry a packet belongs to where some services steer by source address: its hash, and what the
+/// packet says to it.
+#[cold]
+fn entry_of(
+    snapshot: &Snapshot,
+    index: ServiceIndex,
+    parsed: &Parsed,
+    says: Segment,
+) -> (FlowHash, Segment) {
+    match snapshot.service(index) {
+        Some(service) if service.source_affinity => {
+            (affinity_key(snapshot, service, parsed), lasting(says))
+        }
+        _ => (parsed.hash, says),
+    }
 }
 
 /// Whether the service's limit lets the packet through. What starts no connection always passes: after a
@@ -133,20 +150,30 @@ fn lasting(segment: Segment) -> Segment {
     }
 }
 
-/// What the packet says about its connection.
-#[inline]
+/// What the packet says about its connection: looked up, as a mix of protocols and flags would
+/// mispredict branches.
+#[inline(always)]
 fn segment(parsed: &Parsed) -> Segment {
-    if parsed.protocol != IpProtocol::TCP {
-        return Segment::Datagram;
-    }
-    let flags = parsed.flags;
-    if flags.intersects(TcpFlags::FIN | TcpFlags::RST) {
-        Segment::TcpClose
-    } else if flags.contains(TcpFlags::SYN | TcpFlags::ACK) {
-        Segment::SynAck
-    } else if flags.contains(TcpFlags::SYN) {
-        Segment::Syn
-    } else {
-        Segment::TcpData
-    }
+    let tcp = usize::from(parsed.protocol == IpProtocol::TCP) << 5;
+    SEGMENTS[usize::from(parsed.flags.0) & 0x1f | tcp]
 }
+
+/// By TCP flags FIN to ACK, and 32 for TCP.
+const SEGMENTS: [Segment; 64] = {
+    let mut segments = [Segment::Datagram; 64];
+    let mut at = 32;
+    while at < 64 {
+        let flags = TcpFlags(at as u8 & 0x1f);
+        segments[at] = if flags.intersects(TcpFlags::FIN) || flags.intersects(TcpFlags::RST) {
+            Segment::TcpClose
+        } else if flags.contains(TcpFlags::SYN) && flags.contains(TcpFlags::ACK) {
+            Segment::SynAck
+        } else if flags.contains(TcpFlags::SYN) {
+            Segment::Syn
+        } else {
+            Segment::TcpData
+        };
+        at += 1;
+    }
+    segments
+};

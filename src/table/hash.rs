@@ -10,6 +10,7 @@
 //! with one compression and three finalisation rounds.
 
 pub use super::key::{HashKey, HashKeyError};
+pub use super::lanes::{FlowBurst, V6FlowBurst, flow_hash_v4_burst, flow_hash_v6_burst};
 
 /// Packets hashed together by [`flow_hash_v4_burst`]: the size of a receive burst.
 pub const BURST: usize = 32;
@@ -122,8 +123,8 @@ pub fn fragment_hash_v6(
 /// An IPv4 tuple as the two blocks SipHash reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowBlocks {
-    first: u64,
-    last: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 impl FlowBlocks {
@@ -164,114 +165,11 @@ impl FlowBlocks {
     }
 }
 
-/// The blocks of a burst as a structure of arrays, so that hashing them is one plain loop which the
-/// compiler turns into vector code. 5-tuples and 3-tuples mix freely: both are two blocks long.
-#[derive(Clone, Debug)]
-pub struct FlowBurst {
-    first: [u64; BURST],
-    last: [u64; BURST],
-}
-
-impl FlowBurst {
-    /// All lanes zero.
-    pub const fn new() -> Self {
-        FlowBurst {
-            first: [0; BURST],
-            last: [0; BURST],
-        }
-    }
-
-    /// Sets one lane. Lanes never set keep what they held; their hashes are not to be used.
-    #[inline(always)]
-    pub fn set(&mut self, lane: usize, blocks: FlowBlocks) {
-        self.first[lane] = blocks.first;
-        self.last[lane] = blocks.last;
-    }
-
-    /// Sets one lane to the 5-tuple that stands in these bytes of a packet, read as little-endian
-    /// numbers: addresses, and both ports.
-    #[inline(always)]
-    pub fn set_wire(
-        &mut self,
-        lane: usize,
-        protocol: u8,
-        source: u32,
-        destination: u32,
-        ports: u32,
-    ) {
-        let (source, destination) = (u64::from(source), u64::from(destination));
-        self.first[lane] = u64::from(protocol) | source << 8 | destination << 40;
-        self.last[lane] = destination >> 24 | u64::from(ports) << 8 | 13 << LENGTH_SHIFT;
-    }
-}
-
-impl Default for FlowBurst {
-    fn default() -> Self {
-        FlowBurst::new()
-    }
-}
-
-/// Hashes all [`BURST`] lanes: `out[lane]` is what [`FlowBlocks::hash`] answers for that lane. Work
-/// is per burst, not per packet: half-empty bursts cost as much as full ones, and are cheap anyway.
-pub fn flow_hash_v4_burst(key: &HashKey, burst: &FlowBurst, out: &mut [FlowHash; BURST]) {
-    let (k0, k1) = (key.k0(), key.k1());
-    let lanes = burst.first.iter().zip(&burst.last);
-    for (out, (&first, &last)) in out.iter_mut().zip(lanes) {
-        *out = FlowHash(sip13_two_blocks(k0, k1, first, last));
-    }
-}
-
-/// As [`FlowBurst`], for the five blocks of an IPv6 5-tuple.
-#[derive(Clone, Debug)]
-pub struct V6FlowBurst([[u64; BURST]; 5]);
-
-impl V6FlowBurst {
-    /// All lanes zero.
-    pub const fn new() -> Self {
-        V6FlowBurst([[0; BURST]; 5])
-    }
-
-    /// As [`FlowBurst::set_wire`].
-    #[inline(always)]
-    pub fn set_wire(
-        &mut self,
-        lane: usize,
-        protocol: u8,
-        source: u128,
-        destination: u128,
-        ports: u32,
-    ) {
-        let last = (destination >> 120) as u64 | u64::from(ports) << 8 | 37 << LENGTH_SHIFT;
-        let blocks = v6_blocks(protocol, source, destination, last);
-        for (word, block) in self.0.iter_mut().zip(blocks) {
-            word[lane] = block;
-        }
-    }
-}
-
-impl Default for V6FlowBurst {
-    fn default() -> Self {
-        V6FlowBurst::new()
-    }
-}
-
-/// As [`flow_hash_v4_burst`].
-pub fn flow_hash_v6_burst(key: &HashKey, burst: &V6FlowBurst, out: &mut [FlowHash; BURST]) {
-    let [a, b, c, d, e] = &burst.0;
-    for (lane, out) in out.iter_mut().enumerate() {
-        let mut state = Sip13::new(key.k0(), key.k1());
-        for block in [a[lane], b[lane], c[lane], d[lane], e[lane]] {
-            state.block(block);
-        }
-        *out = FlowHash(state.finish());
-    }
-}
-
 /// The protocol number of IPv6's fragment header, which all fragments share.
 const IPV6_FRAGMENT: u8 = 44;
 
 /// Where SipHash's last block carries the input's length in bytes, modulo 256.
-const LENGTH_SHIFT: u32 = 56;
+pub(super) const LENGTH_SHIFT: u32 = 56;
 
 /// The four bytes of both ports in wire order, as a little-endian number.
 #[inline(always)]
@@ -300,7 +198,7 @@ fn hash_v6(
 
 /// The full blocks of protocol and addresses, both as little-endian numbers, then `last`.
 #[inline(always)]
-fn v6_blocks(protocol: u8, source: u128, destination: u128, last: u64) -> [u64; 5] {
+pub(super) fn v6_blocks(protocol: u8, source: u128, destination: u128, last: u64) -> [u64; 5] {
     [
         u64::from(protocol) | (source as u64) << 8,
         (source >> 56) as u64,
@@ -311,7 +209,7 @@ fn v6_blocks(protocol: u8, source: u128, destination: u128, last: u64) -> [u64; 
 }
 
 #[inline(always)]
-fn sip13_two_blocks(k0: u64, k1: u64, first: u64, last: u64) -> u64 {
+pub(super) fn sip13_two_blocks(k0: u64, k1: u64, first: u64, last: u64) -> u64 {
     let mut state = Sip13::new(k0, k1);
     state.block(first);
     state.block(last);
@@ -319,11 +217,11 @@ fn sip13_two_blocks(k0: u64, k1: u64, first: u64, last: u64) -> u64 {
 }
 
 /// SipHash's four words.
-struct Sip13([u64; 4]);
+pub(super) struct Sip13([u64; 4]);
 
 impl Sip13 {
     #[inline(always)]
-    fn new(k0: u64, k1: u64) -> Self {
+    pub(super) fn new(k0: u64, k1: u64) -> Self {
         // "somepseudorandomlygeneratedbytes", from the SipHash paper.
         Sip13([
             k0 ^ 0x736f_6d65_7073_6575,
@@ -334,14 +232,14 @@ impl Sip13 {
     }
 
     #[inline(always)]
-    fn block(&mut self, block: u64) {
+    pub(super) fn block(&mut self, block: u64) {
         self.0[3] ^= block;
         self.round();
         self.0[0] ^= block;
     }
 
     #[inline(always)]
-    fn finish(mut self) -> u64 {
+    pub(super) fn finish(mut self) -> u64 {
         self.0[2] ^= 0xff;
         self.round();
         self.round();

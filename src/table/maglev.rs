@@ -111,6 +111,15 @@ impl Maglev {
         self.slot(hash.slot(self.size.get()))
     }
 
+    /// Asks for a flow's slot, some time before [`Maglev::lookup`].
+    #[inline(always)]
+    pub fn prefetch(&self, hash: FlowHash) {
+        let slot = hash.slot(self.size.get()) as usize;
+        if let Some(slot) = self.slots.get(slot) {
+            crate::hw::prefetch_read(slot);
+        }
+    }
+
     /// The backend of one slot; `None` when the table is empty or the slot beyond its end.
     #[inline(always)]
     pub fn slot(&self, slot: u32) -> Option<u16> {

@@ -26,6 +26,7 @@ pub mod fragment;
 pub mod hash;
 pub mod host;
 mod key;
+mod lanes;
 pub mod limiter;
 pub mod maglev;
 pub mod neighbor;

@@ -101,7 +101,7 @@ pub enum Delivery {
     /// The destination address becomes the backend's and the DSCP names the service.
     L3dsr {
         /// The backend's address.
-        address: Address,
+        address: IpAddr,
         /// The service's code point.
         dscp: u8,
     },
@@ -231,6 +231,8 @@ pub struct Snapshot {
     pub services: Box<[Service]>,
     /// The backends by id; place 0 and the places of unused ids are `None`.
     pub backends: Box<[Option<Backend>]>,
+    /// Some service hashes by source, destination and protocol alone.
+    pub source_affinity: bool,
     /// Next hops, by index.
     pub hops: Box<[Hop]>,
     /// Life times of connection table entries.

@@ -110,9 +110,9 @@ pub struct Template {
     /// Host bits of the outer source that come from the flow hash; they are zero in the template. 0 for
     /// a source that is one address.
     pub entropy_bits: u8,
+    /// UDP and GUE stand between outer and inner header.
+    pub gue: bool,
     bytes: [u8; TEMPLATE_LEN],
-    /// What stands between outer and inner header.
-    pub tunnel: Tunnel,
 }
 
 /// The host part of an outer source of `bits` host bits, so that what a backend spreads by addresses
@@ -176,7 +176,7 @@ impl Template {
             len: (at + tunnel.header_len()) as u8,
             link_len: link_len as u8,
             outer_v6: destination.is_ipv6(),
-            tunnel,
+            gue: matches!(tunnel, Tunnel::Gue { .. }),
             partial_sum,
             entropy_bits: 0,
         })
@@ -201,7 +201,7 @@ impl Template {
             len,
             link_len: len,
             outer_v6: v6,
-            tunnel: Tunnel::Ipip,
+            gue: false,
             partial_sum: 0,
             entropy_bits: 0,
         }
@@ -215,12 +215,15 @@ impl Template {
 
     /// Writes the headers to the front of `out`, which is at least as long. Lengths that are common are
     /// a few stores, not a call.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, out: &mut [u8]) {
+        // Plain GRE over IPv4 first: the default.
+        if self.len == 38 {
+            return self.write_len::<38>(out);
+        }
         match usize::from(self.len) {
             14 => self.write_len::<14>(out),
             34 => self.write_len::<34>(out),
-            38 => self.write_len::<38>(out),
             42 => self.write_len::<42>(out),
             46 => self.write_len::<46>(out),
             58 => self.write_len::<58>(out),
@@ -250,8 +253,7 @@ impl Template {
     /// A tunnel over IPv4 on an untagged link, with nothing in it that depends on the packet but its
     /// length, DSCP and ECN.
     pub fn is_plain(&self) -> bool {
-        let gue = matches!(self.tunnel, Tunnel::Gue { .. });
-        !self.outer_v6 && self.link_len == 14 && self.entropy_bits == 0 && !gue
+        !self.outer_v6 && self.link_len == 14 && self.entropy_bits == 0 && !self.gue
     }
 
     /// Bytes the tunnel adds to the inner packet, link header not counted.

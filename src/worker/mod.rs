@@ -140,7 +140,7 @@ impl Worker {
             observer.done(Step::Front);
             let (before, newest) = input.previous();
             if before.burst.is_empty() {
-                self.pipeline.prefetch(&newest.stage);
+                self.pipeline.prefetch(snapshot, &newest.stage);
             } else {
                 let (burst, stage) = (&mut before.burst, &mut before.stage);
                 self.pipeline
@@ -296,7 +296,7 @@ struct Dispatch<'a> {
 }
 
 impl Dispatch<'_> {
-    #[inline]
+    #[inline(always)]
     fn deliver(&mut self, mbuf: Mbuf, verdict: Verdict, ingress: PortIndex, now: Nanos) {
         match verdict {
             Verdict::Forward(port) | Verdict::Reply(port) => {
@@ -304,6 +304,14 @@ impl Dispatch<'_> {
                     output.send(mbuf, self.counters);
                 }
             }
+            other => self.keep(mbuf, other, ingress, now),
+        }
+    }
+
+    /// What is not sent: held, for the host, or dropped.
+    #[cold]
+    fn keep(&mut self, mbuf: Mbuf, verdict: Verdict, ingress: PortIndex, now: Nanos) {
+        match verdict {
             Verdict::Hold(hop) => {
                 if self.hold.push(mbuf, ingress, hop, now).is_err() {
                     self.counters.count_drop(DropReason::Neighbor);
@@ -331,7 +339,9 @@ impl Dispatch<'_> {
                 self.host.take(mbuf, port, now, rate, self.counters);
             }
             // Counted by the pipeline; the buffer goes back to its pool.
-            Verdict::Heard | Verdict::Drop(_) => drop(mbuf),
+            Verdict::Forward(_) | Verdict::Reply(_) | Verdict::Heard | Verdict::Drop(_) => {
+                drop(mbuf);
+            }
         }
     }
 
@@ -369,10 +379,14 @@ impl Dispatch<'_> {
 /// Counts a received burst, and takes out what is not in one piece.
 #[inline]
 fn count_received(burst: &mut Burst, counters: &Counters) {
-    let bytes: usize = burst.iter().map(|m| m.packet_len()).sum();
+    let (mut bytes, mut whole) = (0, true);
+    for mbuf in burst.iter() {
+        bytes += mbuf.packet_len();
+        whole &= mbuf.is_contiguous();
+    }
     counters.rx.packets.add(burst.len() as u64);
     counters.rx.bytes.add(bytes as u64);
-    if burst.iter().any(|m| !m.is_contiguous()) {
+    if !whole {
         drop_segmented(burst, counters);
     }
 }

@@ -26,6 +26,35 @@ impl Age {
     pub(super) const WRAP: u16 = 1 << 12;
 }
 
+/// What an entry's flags make of it: each kind has a timeout of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// TCP that saw FIN or RST last.
+    Closing,
+    /// Nothing but the start was seen.
+    Embryonic,
+    /// Established, and not TCP.
+    Udp,
+    /// Established TCP.
+    Tcp,
+}
+
+impl Kind {
+    /// By the flags, as [`Entry::kind`] gives them.
+    pub(super) fn of(flags: usize) -> Self {
+        let has = |flag| flags as u64 & flag != 0;
+        if has(CLOSING) {
+            Kind::Closing
+        } else if !has(PROMOTED) {
+            Kind::Embryonic
+        } else if has(UDP) {
+            Kind::Udp
+        } else {
+            Kind::Tcp
+        }
+    }
+}
+
 /// A connection table entry: tag 32 bits, backend 17, age stamp 12 (ticks of 8 s), flags 3.
 ///
 /// The zero word is empty; no entry is zero, because its backend id is not.
@@ -51,13 +80,20 @@ impl Entry {
     /// leave the word as it is.
     #[inline]
     pub(super) fn after(self, segment: Segment, now: Tick) -> Self {
-        let flags = match segment {
-            Segment::Syn | Segment::SynAck => self.flags() & !CLOSING,
-            Segment::TcpData => self.flags() & !CLOSING | PROMOTED,
-            Segment::TcpClose => self.flags() | CLOSING | PROMOTED,
-            Segment::Datagram => self.flags() | PROMOTED,
+        // By segment, so that no branch depends on the packet: flags cleared, and flags set.
+        const CHANGES: [(u64, u64); 5] = {
+            let mut changes = [(0, 0); 5];
+            changes[Segment::Syn as usize] = (CLOSING, 0);
+            changes[Segment::SynAck as usize] = (CLOSING, 0);
+            changes[Segment::TcpData as usize] = (CLOSING, PROMOTED);
+            changes[Segment::TcpClose as usize] = (0, CLOSING | PROMOTED);
+            changes[Segment::Datagram as usize] = (0, PROMOTED);
+            changes
         };
-        Self::pack(self.tag(), self.backend, flags, now)
+        let (clear, set) = CHANGES[segment as usize];
+        let stamp = u64::from(now.0 & AGE_MASK) << AGE_SHIFT;
+        let word = self.word & !(clear | u64::from(AGE_MASK) << AGE_SHIFT) | set | stamp;
+        Entry { word, ..self }
     }
 
     /// The entry moved to another backend by a packet. A SYN starts a new connection: nothing of the
@@ -114,6 +150,12 @@ impl Entry {
     #[inline(always)]
     pub fn is_promoted(self) -> bool {
         self.word & PROMOTED != 0
+    }
+
+    /// The flags as an index below 8.
+    #[inline(always)]
+    pub(super) fn kind(self) -> usize {
+        (self.word & FLAGS) as usize
     }
 
     /// Seconds since the flow's last packet, in steps of 8.

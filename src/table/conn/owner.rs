@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::entry::tag_of;
 use super::sweep::{LONGEST_LIFE, Sweep};
 use super::{ConnStats, ConnTable, Entry, Segment, Timeouts};
 use crate::hw::{LINE_WORDS, Line, Lines};
@@ -177,14 +176,10 @@ impl ConnOwner {
     #[inline]
     pub fn find(&mut self, hash: FlowHash) -> Option<Found<'_>> {
         let line = self.table.line(hash);
-        let mut matches = 0u32;
-        for (place, word) in line.0.iter().enumerate() {
-            let same = tag_of(word.load(Ordering::Relaxed)) == hash.tag();
-            matches |= u32::from(same) << place;
-        }
+        let mut matches = line.places_of(hash.tag());
         // One match, or none, but for the tag 0, which empty places match too.
         while matches != 0 {
-            let word = &line.0[matches.trailing_zeros() as usize];
+            let word = &line.0[matches.trailing_zeros() as usize / 2 % LINE_WORDS];
             matches &= matches - 1;
             let Some(entry) = Entry::from_word(word.load(Ordering::Relaxed)) else {
                 continue;
@@ -211,11 +206,12 @@ impl ConnOwner {
     /// overwritten.
     pub fn insert(&mut self, hash: FlowHash, backend: BackendId, segment: Segment) -> Inserted {
         let line = self.table.line(hash);
-        let words = line.0.iter();
-        let (room, word) = words
-            .map(|word| (self.room(hash, word.load(Ordering::Relaxed)), word))
-            .min_by_key(|(room, _)| *room)
-            .unwrap_or((Room::None, &line.0[0]));
+        let mut best = (u32::MAX, 0);
+        for (place, word) in line.0.iter().enumerate() {
+            let worth = self.worth(hash, word.load(Ordering::Relaxed));
+            best = best.min((worth, place));
+        }
+        let (room, word) = (Room::of(best.0), &line.0[best.1 % LINE_WORDS]);
         if room == Room::None {
             self.stats.full += 1;
             return Inserted::Full;
@@ -253,26 +249,34 @@ impl ConnOwner {
         self.sweep.restart(self.now);
     }
 
-    /// What kind of room a word offers to a new flow.
-    fn room(&self, hash: FlowHash, word: u64) -> Room {
+    /// What it would cost to give a word's place to a new flow: the [`Room`] it offers, and among equals
+    /// the youth of what stands there. Without branches, as under a flood all of it is unpredictable.
+    #[inline(always)]
+    fn worth(&self, hash: FlowHash, word: u64) -> u32 {
         let Some(entry) = Entry::from_word(word) else {
-            return Room::Empty;
+            return (Room::Empty as u32) << 16;
         };
         let age = entry.age(self.tick);
-        let youth = u16::MAX - age.0;
-        if entry.tag() == hash.tag() {
-            Room::Same
-        } else if self.timeouts.expired(entry, self.tick) {
-            Room::Expired
-        } else if !entry.is_promoted() {
-            Room::Unpromoted { youth }
-        } else if entry.is_closing() {
-            Room::Closing { youth }
-        } else if self.timeouts.is_idle(age) {
-            Room::Idle { youth }
+        let old = if self.timeouts.is_idle(age) {
+            Room::Idle
         } else {
             Room::None
-        }
+        };
+        let old = if entry.is_closing() {
+            Room::Closing
+        } else {
+            old
+        };
+        let kept = if entry.is_promoted() {
+            old
+        } else {
+            Room::Unpromoted
+        };
+        let expired = self.timeouts.expired(entry, self.tick);
+        let room = if expired { Room::Expired } else { kept };
+        let same = entry.tag() == hash.tag();
+        let room = if same { Room::Same } else { room };
+        (room as u32) << 16 | u32::from(u16::MAX - age.0)
     }
 }
 
@@ -324,13 +328,31 @@ impl Found<'_> {
 }
 
 /// What a new flow displaces, cheapest first; among equals the oldest goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     Same,
     Empty,
     Expired,
-    Unpromoted { youth: u16 },
-    Closing { youth: u16 },
-    Idle { youth: u16 },
+    Unpromoted,
+    Closing,
+    Idle,
     None,
+}
+
+impl Room {
+    const ALL: [Room; 7] = [
+        Room::Same,
+        Room::Empty,
+        Room::Expired,
+        Room::Unpromoted,
+        Room::Closing,
+        Room::Idle,
+        Room::None,
+    ];
+
+    /// The room in what [`ConnOwner::worth`] answers.
+    fn of(worth: u32) -> Self {
+        let room = Room::ALL.get((worth >> 16) as usize);
+        room.copied().unwrap_or(Room::None)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::entry::{Age, Entry};
+use super::entry::{Age, Entry, Kind};
 use crate::table::Tick;
 
 /// Timeouts as an operator writes them. Entries age in steps of 8 s, so they live up to two steps longer,
@@ -50,11 +50,9 @@ pub struct TimeoutError {
 /// Checked timeouts, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    tcp: Age,
-    udp: Age,
-    closing: Age,
-    embryonic: Age,
     min_idle: Age,
+    /// The timeout that applies to an entry, by its flags.
+    by_kind: [Age; 8],
 }
 
 impl Timeouts {
@@ -74,12 +72,19 @@ impl Timeouts {
             let ticks = value.as_nanos().div_ceil(u128::from(Tick::NANOS));
             Ok(Age(ticks as u16))
         };
+        let tcp = ticks("tcp", settings.tcp)?;
+        let udp = ticks("udp", settings.udp)?;
+        let closing = ticks("closing", settings.closing)?;
+        let embryonic = ticks("embryonic", settings.embryonic)?;
+        let by_kind = std::array::from_fn(|kind| match Kind::of(kind) {
+            Kind::Closing => closing,
+            Kind::Embryonic => embryonic,
+            Kind::Udp => udp,
+            Kind::Tcp => tcp,
+        });
         Ok(Timeouts {
-            tcp: ticks("tcp", settings.tcp)?,
-            udp: ticks("udp", settings.udp)?,
-            closing: ticks("closing", settings.closing)?,
-            embryonic: ticks("embryonic", settings.embryonic)?,
             min_idle: ticks("min_idle", settings.min_idle)?,
+            by_kind,
         })
     }
 
@@ -98,15 +103,7 @@ impl Timeouts {
     /// The timeout that applies to an entry.
     #[inline]
     fn of(&self, entry: Entry) -> Age {
-        if entry.is_closing() {
-            self.closing
-        } else if !entry.is_promoted() {
-            self.embryonic
-        } else if entry.is_udp() {
-            self.udp
-        } else {
-            self.tcp
-        }
+        self.by_kind[entry.kind() % 8]
     }
 }
 
@@ -149,6 +146,8 @@ mod tests {
             ..TimeoutSettings::default()
         };
         let timeouts = Timeouts::new(&settings).unwrap();
-        assert_eq!((timeouts.tcp, timeouts.udp), (Age(3), Age(2)));
+        let of = |kind: Kind| (0..8).filter(move |flags| Kind::of(*flags) == kind);
+        let all = |kind, age| of(kind).all(|flags| timeouts.by_kind[flags] == Age(age));
+        assert!(all(Kind::Tcp, 3) && all(Kind::Udp, 2));
     }
 }
