@@ -1,7 +1,7 @@
 # make demo   two rails, a router, clients and backends on this machine, real requests
 # make test   everything that is tested
 # make lint   formatting and clippy
-# make bench  benchmarks
+# make bench  benchmarks; rail beside testpmd
 # make release  one binary with DPDK inside, for x86-64-v3 (Haswell and later)
 
 # The lab makes network namespaces. Tests that need root skip themselves without it.
@@ -24,8 +24,12 @@ lint: install-deps
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+# Tables and store alone, then rail and testpmd in turn; writes benches/README.md and its plot. Wants a quiet
+# machine, and 512 MB of 2 MB huge pages if there are any.
 bench: install-deps
 	cargo bench --workspace
+	RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --profile bench --features static-dpdk --bin rail
+	$(SUDO) benches/side-by-side target/release/rail --report
 
 release: install-deps
 	RUSTFLAGS="-C target-cpu=x86-64-v3" \
