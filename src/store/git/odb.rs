@@ -84,12 +84,36 @@ impl ObjectDatabase {
 
     /// Takes in a pack that was just written.
     pub fn add(&self, path: PathBuf, index: Index) -> Result<(), StoreError> {
-        let pack = OpenPack::new(path, index)?;
+        let pack = match OpenPack::file(&path) {
+            Ok((file, length)) => OpenPack {
+                path,
+                index,
+                file,
+                length,
+            },
+            // A reader found it first, and it was joined with others: they have its objects now.
+            Err(StoreError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && self.has_all(&index)? =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
         if packs.iter().all(|other| other.path != pack.path) {
             Arc::make_mut(&mut packs).insert(0, Arc::new(pack));
         }
         Ok(())
+    }
+
+    /// Whether all the objects of an index are found, in whatever packs there are now.
+    fn has_all(&self, index: &Index) -> Result<bool, StoreError> {
+        self.rescan()?;
+        let packs = self.packs();
+        let found = |id: &ObjectId| packs.iter().any(|pack| pack.index.find(id).is_some());
+        Ok(index
+            .iter()
+            .all(|object| object.is_some_and(|object| found(&object.id))))
     }
 
     /// Forgets packs whose objects are elsewhere by now.
@@ -190,27 +214,28 @@ impl OpenPack {
             Err(error) => return Err(StoreError::io("read", &index_path, error)),
         };
         let index = index.map_err(|detail| malformed(&index_path, detail))?;
-        match Self::new(path.to_path_buf(), index) {
+        match Self::file(path) {
+            Ok((file, length)) => Ok(Some(Self {
+                path: path.to_path_buf(),
+                index,
+                file,
+                length,
+            })),
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
             }
-            other => other.map(Some),
+            Err(error) => Err(error),
         }
     }
 
-    fn new(path: PathBuf, index: Index) -> Result<Self, StoreError> {
+    /// The file, and its size in bytes.
+    fn file(path: &Path) -> Result<(File, u64), StoreError> {
         let open = || {
-            let file = File::open(&path)?;
+            let file = File::open(path)?;
             let length = file.metadata()?.len();
             Ok((file, length))
         };
-        let (file, length) = open().map_err(|error| StoreError::io("open", &path, error))?;
-        Ok(Self {
-            path,
-            index,
-            file,
-            length,
-        })
+        open().map_err(|error| StoreError::io("open", path, error))
     }
 
     /// Size of the file in bytes.
@@ -379,5 +404,50 @@ fn malformed(path: &Path, detail: &str) -> StoreError {
     StoreError::Repository {
         path: path.to_path_buf(),
         detail: detail.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pack::{Pack, PackBuilder};
+    use super::*;
+    use crate::store::backend::NewObject;
+
+    fn blob(text: &str) -> NewObject {
+        let object = Object {
+            kind: Kind::Blob,
+            data: text.as_bytes().into(),
+        };
+        NewObject {
+            id: ObjectId::of(object.kind, &object.data),
+            object,
+            like: None,
+        }
+    }
+
+    fn pack(texts: &[&str]) -> Pack {
+        let mut builder = PackBuilder::new();
+        texts.iter().for_each(|text| builder.add(&blob(text)));
+        builder.finish()
+    }
+
+    #[test]
+    fn a_pack_that_was_joined_before_it_was_added_is_no_loss() {
+        let directory = tempfile::tempdir().unwrap();
+        let packs = directory.path().join("pack");
+        fs::create_dir(&packs).unwrap();
+        let database = ObjectDatabase::open(directory.path(), &[]).unwrap();
+        // Its objects are nowhere: an error, not a commit that was never written.
+        let gone = packs.join("pack-gone.pack");
+        let error = database.add(gone.clone(), pack(&["one"]).index);
+        assert!(matches!(error, Err(StoreError::Io { .. })), "{error:?}");
+        let joined = pack(&["one", "two"]);
+        fs::write(packs.join("pack-joined.pack"), &joined.data).unwrap();
+        fs::write(packs.join("pack-joined.idx"), joined.index.as_bytes()).unwrap();
+        database.add(gone, pack(&["one"]).index).unwrap();
+        for text in ["one", "two"] {
+            let NewObject { id, object, .. } = blob(text);
+            assert_eq!(database.get(&id).unwrap(), Some(object));
+        }
     }
 }
