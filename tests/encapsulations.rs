@@ -105,6 +105,27 @@ fn pieces_of_what_does_not_fit() {
     fs::remove_dir_all(dir).expect("removed");
 }
 
+/// Untagged and tagged ports, a provider's tag in front, tags that stay with their packets.
+#[test]
+fn tags() {
+    for mode in ["none", "vlan", "qinq", "keep", "vlan-keep"] {
+        let dir =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("encapsulations-tags-{mode}"));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).expect("a directory");
+        let tags = |verb| {
+            let mut tags = python("encapsulations/vlan.py", &["scapy"]);
+            succeeds(tags.arg(verb).arg(&dir).arg(mode)).stdout
+        };
+        tags("make");
+        let books = replay(&dir);
+        assert_eq!(books["balanced"], true, "{books}");
+        fs::write(dir.join("books.json"), books.to_string()).expect("written");
+        println!("{}", String::from_utf8_lossy(&tags("check")));
+        fs::remove_dir_all(dir).expect("removed");
+    }
+}
+
 /// Runs the capture in the directory through a rail; returns the books.
 fn replay(dir: &Path) -> serde_json::Value {
     let mut rail = Command::new(env!("CARGO_BIN_EXE_rail"));

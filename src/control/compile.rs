@@ -128,6 +128,7 @@ pub fn compile(
     let gateways = hops.live_gateways(config);
     let peers = ways::peers(config, &mut hops, &mut tables.rails)?;
     Ok(Snapshot {
+        keeps_tags: config.ports.iter().any(|port| port.keep_tags),
         entropy: entropy(config),
         generation: previous.map_or(1, |p| p.generation + 1),
         hash_key: config.pool.hash_key,
@@ -307,6 +308,12 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
                     .ports
                     .get(port)
                     .and_then(|p| p.vlan)
+                    .map(|v| v.get()),
+                outer_vlan: self
+                    .config
+                    .ports
+                    .get(port)
+                    .and_then(|p| p.outer_vlan)
                     .map(|v| v.get()),
             },
             resolved: mac.is_some(),

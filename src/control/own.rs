@@ -64,6 +64,8 @@ pub(super) fn port_views(
             mac,
             filter: mac_filter(config, port, mac),
             vlan: port.vlan.map(|v| v.get()),
+            outer_vlan: port.outer_vlan.map(|v| v.get()),
+            keep_tags: port.keep_tags,
             mtu: port.mtu.get(),
             gateway,
         })

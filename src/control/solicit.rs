@@ -21,6 +21,7 @@ pub fn request(port: &Port, mac: [u8; 6], request: Request) -> Option<Vec<u8>> {
         destination: request.unicast.unwrap_or(multicast).octets(),
         source: mac,
         vlan: port.vlan.map(|v| v.get()),
+        outer_vlan: port.outer_vlan.map(|v| v.get()),
     };
     let mac = MacAddr(mac);
     match (own.address(), address) {
@@ -102,5 +103,11 @@ mod tests {
         let arp = ask(&port("vlan = 7"), "192.0.2.1", Some(station)).expect("on link");
         assert_eq!(arp[..6], station.octets());
         assert_eq!(arp[12..18], [0x81, 0x00, 0, 7, 0x08, 0x06]);
+        let two = port("vlan = 7\nouter_vlan = 8");
+        let arp = ask(&two, "192.0.2.1", None).expect("on link");
+        assert_eq!(
+            arp[12..22],
+            [0x88, 0xa8, 0, 8, 0x81, 0x00, 0, 7, 0x08, 0x06]
+        );
     }
 }

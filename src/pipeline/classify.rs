@@ -13,7 +13,7 @@ use crate::wire::ipv4::{Ipv4, Ipv4Error};
 use crate::wire::ipv6::Ipv6;
 use crate::wire::tcp::{Tcp, TcpFlags};
 use crate::wire::udp::Udp;
-use crate::wire::{Ecn, EtherType, Fragment, IpProtocol, L2, Ports, TrafficClass, l2};
+use crate::wire::{Ecn, EtherType, Fragment, IpProtocol, L2, Ports, TrafficClass, VlanId, l2};
 
 use super::verdict::DropReason;
 
@@ -211,13 +211,21 @@ fn stray(snapshot: &Snapshot, frame: &[u8], link: &L2) -> Result<Parsed, DropRea
     transport(frame, outer)
 }
 
-/// A port with a VLAN takes frames of that VLAN alone; a port without one takes every frame.
+/// A port with a VLAN takes frames of that VLAN alone, inside the outer one if it has that too; a port
+/// without one takes every frame.
 #[inline]
 fn check_tags(port: &PortView, link: &L2) -> Result<(), DropReason> {
     let Some(vlan) = port.vlan else {
         return Ok(());
     };
-    let tag = link.tags().first().and_then(|tag| tag.vlan());
+    let mut tags = link.tags().iter();
+    if let Some(outer) = port.outer_vlan {
+        let service = tags.next().filter(|tag| tag.tpid == EtherType::QINQ);
+        if service.and_then(|tag| tag.vlan()).map(VlanId::get) != Some(outer) {
+            return Err(DropReason::BadVlan);
+        }
+    }
+    let tag = tags.next().and_then(|tag| tag.vlan());
     match tag {
         Some(tag) if tag.get() == vlan => Ok(()),
         _ => Err(DropReason::BadVlan),

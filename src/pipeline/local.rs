@@ -176,6 +176,7 @@ pub(super) fn answer_link(
         destination: ethernet.source.octets(),
         source: port.mac,
         vlan: port.vlan,
+        outer_vlan: port.outer_vlan,
     })
 }
 

@@ -20,6 +20,7 @@ pub mod rewrite;
 pub mod shared;
 mod split;
 mod steer;
+mod tags;
 mod too_big;
 pub mod verdict;
 
@@ -198,7 +199,11 @@ impl Pipeline {
             if let Some(next) = next.next() {
                 self.foresee(snapshot, next);
             }
-            *verdict = self.process(snapshot, frame, parsed, stage.ingress);
+            *verdict = if snapshot.keeps_tags {
+                self.process_keeping(snapshot, frame, parsed, stage.ingress)
+            } else {
+                self.process(snapshot, frame, parsed, stage.ingress)
+            };
             if !matches!(verdict, Verdict::Forward(_)) {
                 self.count(*verdict);
             }
@@ -248,7 +253,7 @@ impl Pipeline {
                 std::slice::from_mut(&mut parsed),
             );
         }
-        let verdict = self.process(snapshot, frame, &parsed, ingress);
+        let verdict = self.process_keeping(snapshot, frame, &parsed, ingress);
         self.count(verdict);
         verdict
     }

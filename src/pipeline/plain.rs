@@ -37,6 +37,7 @@ pub(super) fn plain(
         None => {
             link::<BARE, { BARE + V4_HEAD }, { BARE + V6_HEAD }>(port, frame, parsed, lane, v4, v6)
         }
+        Some(_) if port.outer_vlan.is_some() => false,
         Some(vlan) => {
             let tag = frame.get(12..16).is_some_and(|tag| {
                 tag[..2] == [0x81, 0x00] && u16::from_be_bytes([tag[2], tag[3]]) & 0xfff == vlan
@@ -233,16 +234,17 @@ mod tests {
         parsed
     }
 
-    /// Ports without and with a tag.
-    fn rails() -> [Rail; 2] {
+    /// Ports without a tag, with one, and with two.
+    fn rails() -> [Rail; 3] {
         let [pool, ..] = pools();
         let tagged = pool.replace("mtu = 1600", "mtu = 1600\n    vlan = 10");
-        [Rail::new(&pool), Rail::new(&tagged)]
+        let twice = tagged.replace("vlan = 10", "vlan = 10\n    outer_vlan = 20");
+        [&pool, &tagged, &twice].map(|pool| Rail::new(pool))
     }
 
     #[test]
     fn ordinary_packets_are_plain() {
-        let [rail, tagged] = rails();
+        let [rail, tagged, twice] = rails();
         let tcp = |packet: crate::testkit::PacketBuilder| {
             packet
                 .ipv4("198.51.100.7", "203.0.113.10")
@@ -253,6 +255,8 @@ mod tests {
         assert!(read(&rail, &frame).is_some() && read(&tagged, &frame).is_none());
         let frame = tcp(crate::testkit::ether().vlan(10)).build();
         assert!(read(&rail, &frame).is_none() && read(&tagged, &frame).is_some());
+        // Two tags are rare enough to be read the long way.
+        assert!(read(&twice, &frame).is_none());
         let plain = kinds()
             .iter()
             .filter(|frame| read(&rail, frame).is_some())

@@ -9,6 +9,7 @@ use crate::wire::{Fragment, view, view_mut};
 
 use super::classify::{Parsed, classify};
 use super::frame::Frame;
+use super::tags::{self, Tags};
 use super::verdict::{DropReason, Verdict};
 use super::{Pipeline, flow_hash, rewrite};
 
@@ -114,6 +115,11 @@ impl Pipeline {
                 Verdict::Drop(reason) => self.counters.count_drop(reason),
                 // The whole was not cut before its next hop was known.
                 _ => self.counters.count_drop(DropReason::Neighbor),
+            }
+            if let Verdict::Forward(port) = verdict
+                && tags::keeps(snapshot, ingress, port)
+            {
+                Tags::of(frame).put(&mut made);
             }
             sink(made, verdict);
         }

@@ -203,6 +203,10 @@ pub struct Port {
     pub mtu: Mtu,
     /// The VLAN whose tag the port's packets carry.
     pub vlan: Option<VlanId>,
+    /// The provider's VLAN whose tag (802.1ad) stands in front of that one; only with `vlan`.
+    pub outer_vlan: Option<VlanId>,
+    /// What goes out again by this port keeps the tags it came with. Default false: it gets the port's.
+    pub keep_tags: bool,
     /// RX and TX queue pairs; without a number one per worker. Fewer are dealt round-robin.
     pub queues: Option<NonZeroU16>,
     /// The kernel interface through which the host uses the port's addresses; `None` without one.

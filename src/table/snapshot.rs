@@ -32,6 +32,10 @@ pub struct PortView {
     pub filter: MacFilter,
     /// The tag its frames carry.
     pub vlan: Option<u16>,
+    /// The tag in front of that.
+    pub outer_vlan: Option<u16>,
+    /// What leaves by the port it came in through keeps the tags it came with.
+    pub keep_tags: bool,
     /// Largest IP packet it carries, in bytes.
     pub mtu: u16,
     /// First live gateway on this port, if any.
@@ -211,6 +215,8 @@ pub struct EarlyLimits {
 /// All tables at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// Some port keeps tags.
+    pub keeps_tags: bool,
     /// Prefixes that outer sources are taken from, beside the rail's own addresses.
     pub entropy: Box<[Prefix]>,
     /// Counts up by one with every published snapshot, from 1.

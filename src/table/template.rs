@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Longest template: Ethernet with one tag (18), IPv6 (40), UDP (8) and GUE (4), rounded up.
+/// Longest template: Ethernet with two tags (22), IPv6 (40), UDP (8) and GUE (4), rounded up.
 pub const TEMPLATE_LEN: usize = 80;
 
 /// TTL or hop limit of every outer header.
@@ -13,6 +13,8 @@ pub const OUTER_TTL: u8 = 64;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_QINQ: u16 = 0x88a8;
 const GRE_KEY_PRESENT: u16 = 0x2000;
 const IPV4_DONT_FRAGMENT: u16 = 0x4000;
 
@@ -63,12 +65,18 @@ pub struct LinkHeader {
     pub source: [u8; 6],
     /// 802.1Q tag, if the port sends tagged frames.
     pub vlan: Option<u16>,
+    /// 802.1ad tag in front of that, where a provider's network carries the port's VLAN.
+    pub outer_vlan: Option<u16>,
 }
 
 impl LinkHeader {
-    /// 14 bytes, or 18 with a tag.
+    /// 14 bytes, 18 with a tag, or 22 with two.
     pub const fn len(&self) -> usize {
-        if self.vlan.is_some() { 18 } else { 14 }
+        14 + self.tags_len()
+    }
+
+    const fn tags_len(&self) -> usize {
+        4 * (self.vlan.is_some() as usize + self.outer_vlan.is_some() as usize)
     }
 
     /// Never empty; here because `len` is.
@@ -85,9 +93,12 @@ impl LinkHeader {
         };
         out[..6].copy_from_slice(&self.destination);
         out[6..12].copy_from_slice(&self.source);
-        if let Some(vlan) = self.vlan {
-            out[12..14].copy_from_slice(&0x8100u16.to_be_bytes());
-            out[14..16].copy_from_slice(&vlan.to_be_bytes());
+        let outer = self.outer_vlan.map(|vlan| (ETHERTYPE_QINQ, vlan));
+        let inner = self.vlan.map(|vlan| (ETHERTYPE_VLAN, vlan));
+        let tags = out[12..].chunks_exact_mut(4);
+        for (place, (kind, vlan)) in tags.zip(outer.into_iter().chain(inner)) {
+            place[..2].copy_from_slice(&kind.to_be_bytes());
+            place[2..].copy_from_slice(&vlan.to_be_bytes());
         }
         out[len - 2..].copy_from_slice(&ethertype.to_be_bytes());
         len
@@ -324,6 +335,7 @@ mod tests {
         destination: [2, 0, 0, 0, 0, 1],
         source: [2, 0, 0, 0, 0, 2],
         vlan: None,
+        outer_vlan: None,
     };
 
     fn template(tunnel: Tunnel, vlan: Option<u16>, v6: bool) -> Template {

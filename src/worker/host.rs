@@ -26,6 +26,7 @@ use crate::table::counters::{Counters, DropReason};
 use crate::table::host::HostStats;
 use crate::table::limiter::TokenBucket;
 use crate::table::snapshot::{PortIndex, PortView};
+use crate::wire::EtherType;
 
 use super::tap::Tap;
 
@@ -188,7 +189,7 @@ impl Mover {
             started: Instant::now(),
             held_back: false,
             // One byte more, to tell a frame that is too long from one that just fits.
-            buffer: vec![0; longest.unwrap_or_default() + ETHERNET + TAG + 1],
+            buffer: vec![0; longest.unwrap_or_default() + ETHERNET + 1],
             setup,
         }
     }
@@ -215,7 +216,7 @@ impl Mover {
                 let view = self.setup.ports.get(index);
                 let tap = self.setup.taps.get(index).and_then(Option::as_ref);
                 let sent = tap.zip(view).is_some_and(|(tap, view)| {
-                    (view.vlan.is_none() || untag(&mut frame)) && tap.send(frame.data())
+                    untag(&mut frame, tags(view)) && tap.send(frame.data())
                 });
                 if !sent {
                     self.setup.stats.refused_by_host.add(1);
@@ -279,14 +280,22 @@ fn tap_fd(tap: &Tap) -> BorrowedFd<'_> {
     tap.as_fd()
 }
 
-/// Takes the tag off that every frame of the port carries; the host's interface is untagged.
-fn untag(frame: &mut Mbuf) -> bool {
+/// The tags that every frame of the port carries: their types and VLANs.
+fn tags(port: &PortView) -> impl Iterator<Item = [u16; 2]> {
+    let outer = port.outer_vlan.map(|vlan| [EtherType::QINQ.0, vlan]);
+    let inner = port.vlan.map(|vlan| [EtherType::VLAN.0, vlan]);
+    outer.into_iter().chain(inner)
+}
+
+/// Takes those tags off; the host's interface is untagged.
+fn untag(frame: &mut Mbuf, tags: impl Iterator<Item = [u16; 2]>) -> bool {
+    let len = TAG * tags.count();
     let data = frame.data_mut();
-    if data.len() < ETHERNET + TAG {
+    if data.len() < ETHERNET + len {
         return false;
     }
-    data.copy_within(..ADDRESSES, TAG);
-    frame.trim_front(TAG)
+    data.copy_within(..ADDRESSES, len);
+    frame.trim_front(len)
 }
 
 /// What the host sent as it goes on the wire: from the port's own address, no longer than the port
@@ -300,13 +309,13 @@ fn wire_frame(bytes: &[u8], port: &PortView, pool: &Mempool) -> Option<Mbuf> {
     if !frame.set_data(bytes) {
         return None;
     }
-    if let Some(vlan) = port.vlan {
-        let data = frame.prepend(TAG)?;
-        data.fill(0);
-        let data = frame.data_mut();
-        data.copy_within(TAG..TAG + ADDRESSES, 0);
-        data[ADDRESSES..ADDRESSES + 2].copy_from_slice(&0x8100u16.to_be_bytes());
-        data[ADDRESSES + 2..ADDRESSES + TAG].copy_from_slice(&vlan.to_be_bytes());
+    let len = TAG * tags(port).count();
+    frame.prepend(len)?;
+    let data = frame.data_mut();
+    data.copy_within(len..len + ADDRESSES, 0);
+    for (place, words) in data[ADDRESSES..].chunks_exact_mut(TAG).zip(tags(port)) {
+        place[..2].copy_from_slice(&words[0].to_be_bytes());
+        place[2..].copy_from_slice(&words[1].to_be_bytes());
     }
     Some(frame)
 }

@@ -74,6 +74,10 @@ fn with(table: &Table, key: &str, value: Option<Value>) -> String {
     if let Some(encap) = encap {
         place.insert("encap".to_owned(), encap.into());
     }
+    // A tag in front needs one to stand in front of.
+    if key == "outer_vlan" {
+        place.insert("vlan".to_owned(), 100.into());
+    }
     document.to_string()
 }
 

@@ -32,6 +32,11 @@ pub fn ports(ports: &[Port], complete: bool, found: &mut Vec<Violation>) {
         } else {
             devices.insert(device, index);
         }
+        if port.outer_vlan.is_some() && port.vlan.is_none() {
+            let message = "outer_vlan without vlan: there is no tag for it to stand in front of";
+            let help = "add vlan, or call the one VLAN there is vlan";
+            found.push(Violation::error(at("outer_vlan"), message).help(help));
+        }
         if let Some(host) = &port.host
             && let Some(first) = hosts.insert(host, index)
         {

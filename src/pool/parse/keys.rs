@@ -82,6 +82,8 @@ pub const PORT: Table = Table {
         key("gateway", r#"["192.0.2.1"]"#),
         key("mtu", "1500"),
         key("vlan", "100"),
+        key("outer_vlan", "200"),
+        key("tags", r#""port""#),
         key("queues", "2"),
         key("host", r#""rail0""#),
     ],

@@ -67,6 +67,8 @@ fn port(reader: &mut Reader, fields: &Fields<'_>, index: usize) -> Option<Port> 
         .integer(reader, "mtu", Mtu::MIN..=Mtu::MAX)
         .and_then(Mtu::new);
     let vlan = fields.integer(reader, "vlan", VlanId::MIN.get()..=VlanId::MAX.get());
+    let outer_vlan = fields.integer(reader, "outer_vlan", VlanId::MIN.get()..=VlanId::MAX.get());
+    let keep_tags = fields.word(reader, "tags", &TAGS).unwrap_or_default();
     let queues = fields.integer(reader, "queues", 1..=Port::MAX_QUEUES);
     let host = host(reader, fields, index);
     Some(Port {
@@ -76,10 +78,15 @@ fn port(reader: &mut Reader, fields: &Fields<'_>, index: usize) -> Option<Port> 
         gateways: gateways.into_iter().map(|gateway| gateway.0).collect(),
         mtu: mtu.unwrap_or_default(),
         vlan: vlan.and_then(|id| VlanId::new(id).ok()),
+        outer_vlan: outer_vlan.and_then(|id| VlanId::new(id).ok()),
+        keep_tags,
         queues: queues.and_then(NonZeroU16::new),
         host,
     })
 }
+
+/// The words for the tags of what goes out, and whether it keeps those it came with.
+const TAGS: [(&str, bool); 2] = [("port", false), ("keep", true)];
 
 /// The word for a port without a host interface.
 const NO_HOST: &str = "off";
