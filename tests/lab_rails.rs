@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
@@ -22,6 +22,9 @@ use rustyrail::cli::lab::files::States;
 use rustyrail::cli::lab::netns::Netns;
 use rustyrail::cli::lab::topology::{ROUTER, Role, VIP, VIP_PREFIX};
 use rustyrail::cli::lab::{Lab, Options, Topology, client, files, load};
+use rustyrail::control::trace::{Answer, Flow, Tracer};
+use rustyrail::pool::{Environment, parse};
+use rustyrail::wire::IpProtocol;
 
 const RAILS: [&str; 2] = ["rail-a", "rail-b"];
 /// How long anything may take on a busy machine.
@@ -150,17 +153,26 @@ fn serve_echo(backend: &Netns, port: u16) {
     });
 }
 
-/// A rail is killed and the router takes it out: its connections go on over the other rail, since their
-/// slots name the backends they have; the other one owns all fragments after three missed probes. It
-/// comes back, and again no connection ends.
+/// A rail is killed and the router takes it out: those of its connections go on over the other rail
+/// whose slots name the backends they have, and the other rail owns all fragments after three missed
+/// probes. The rail comes back, and the router's reshuffle ends no connection but such as are pinned
+/// against their slot on the rail they leave.
+///
+/// ```text
+///   1. web-1, web-2          connections
+///   2. web-1, web-2, web-3   a third of their slots names web-3 now, the pins stay
+///   3. rail-a dies           who was there is steered by rail-b's slots
+///   4. rail-a is back        half go back, to be steered by rail-a's slots
+/// ```
 #[test]
 fn a_rail_is_killed_and_comes_back() {
-    const CONNECTIONS: usize = 60;
+    const CONNECTIONS: usize = 90;
     if cannot_make_namespaces() {
         return;
     }
     let mut lab = up("t-dead");
-    lab.write_configs(&States::new()).unwrap();
+    lab.write_configs(&States::from([("web-3".to_owned(), "down")]))
+        .unwrap();
     lab.start_rails().unwrap();
     wait_for_peers(&lab);
     let clients = ["client-1", "client-2"].map(|client| lab.netns(client));
@@ -171,10 +183,13 @@ fn a_rail_is_killed_and_comes_back() {
         let [a, b] = RAILS.map(entries);
         a > 0 && b > 0 && a + b >= CONNECTIONS as u64
     });
+    lab.apply(&States::new()).unwrap();
+    wait_for_peers(&lab);
     let before = peer(&lab, "rail-b", "rail-a");
     let own = peer(&lab, "rail-b", "rail-b");
     assert!(own["slots"].as_u64() < Some(65_537), "{own}");
 
+    let killed = Instant::now();
     lab.kill_rail("rail-a").unwrap();
     route(&lab, &["rail-b"]);
     wait_for("rail-b to miss rail-a", || {
@@ -194,14 +209,47 @@ fn a_rail_is_killed_and_comes_back() {
 
     lab.start_rail("rail-a").unwrap();
     wait_for_peers(&lab);
+    let back = Instant::now();
     route(&lab, &RAILS);
     let outcomes = load::connect(&clients, vip, 200);
     assert_eq!(load::Tally::of(&outcomes).succeeded(), 200, "{outcomes:?}");
     let lives = long.stop();
-    let broken: Vec<_> = lives.iter().filter(|life| life.error.is_some()).collect();
-    eprintln!("{} of {CONNECTIONS} connections broke", broken.len());
-    assert!(broken.is_empty(), "{broken:?}");
-    assert!(lives.iter().all(|life| life.answered > 2), "{lives:?}");
+
+    let config = std::fs::read_to_string(lab.rail_config("rail-b")).unwrap();
+    let (config, _) = parse(&config, "rail-b.toml", &Environment::any()).unwrap();
+    let tracer = Tracer::new(&config);
+    let pinned = |life: &&load::Life| slot_of(&tracer, life.local, vip) == life.backend;
+    let (equal, other): (Vec<_>, Vec<_>) = lives.iter().partition(pinned);
+    let broken = |lives: &[&load::Life]| {
+        let ends = lives.iter().filter(|life| life.error.is_some());
+        let ends = ends.map(|life| life.ended);
+        let (died, later) = ends.partition::<Vec<_>, _>(|ended| *ended < back);
+        assert!(died.iter().all(|ended| *ended > killed), "before the death");
+        [died.len(), later.len()]
+    };
+    for (what, lives) in [("their slot's backend", &equal), ("another", &other)] {
+        let (count, broken) = (lives.len(), broken(lives));
+        eprintln!("pinned to {what}: {count}; broke at the death and the return: {broken:?}");
+    }
+    assert!(!equal.is_empty() && !other.is_empty(), "{lives:?}");
+    assert_eq!(broken(&equal), [0, 0], "{equal:?}");
+    // The router has the route that it had, so who is left and pinned against the slot goes back to
+    // the rail that knows it.
+    assert_eq!(broken(&other)[1], 0, "{other:?}");
+    // Of those, the ones that rail-b knew have not noticed anything.
+    assert!(broken(&other)[0] < other.len(), "{other:?}");
+    assert!(equal.iter().all(|life| life.answered > 2), "{equal:?}");
+}
+
+/// The backend that a client's slot names.
+fn slot_of(tracer: &Tracer, client: Option<SocketAddr>, vip: SocketAddr) -> String {
+    let client = client.unwrap();
+    let tuple = (client.ip(), client.port());
+    let flow = Flow::new(IpProtocol::TCP, tuple, (vip.ip(), vip.port())).unwrap();
+    match tracer.trace(&flow).unwrap() {
+        Answer::Backend(_, backend) => backend.name.to_string(),
+        other => panic!("{client}: {other:?}"),
+    }
 }
 
 /// The number of probes that rail-b had sent to rail-a when it took it for dead: it says so in its log,

@@ -40,6 +40,11 @@ impl Connection {
         })
     }
 
+    /// Its end here.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.stream.get_ref().local_addr()
+    }
+
     /// Sends a request and reads the whole answer.
     pub fn get(&mut self, path: &str) -> io::Result<Response> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);

@@ -48,12 +48,16 @@ pub struct LongLived {
 /// What one long-lived connection saw.
 #[derive(Debug)]
 pub struct Life {
+    /// Its end at the client, once it is open.
+    pub local: Option<SocketAddr>,
     /// The backend it met.
     pub backend: String,
     /// Requests that were answered by this backend.
     pub answered: u64,
     /// Why it ended before it was stopped.
     pub error: Option<String>,
+    /// When it ended, whatever for.
+    pub ended: Instant,
 }
 
 impl Tally {
@@ -177,15 +181,18 @@ fn ask(host: SocketAddr) -> Result<String, String> {
 
 fn live(client: &Netns, host: SocketAddr, stop: &AtomicBool) -> Life {
     let mut life = Life {
+        local: None,
         backend: String::new(),
         answered: 0,
         error: None,
+        ended: Instant::now(),
     };
     let result = client
         .switch()
         .map_err(|error| error.to_string())
         .and_then(|()| {
             let mut connection = Connection::open(host).map_err(|error| error.to_string())?;
+            life.local = connection.local().ok();
             while !stop.load(Ordering::Relaxed) {
                 let body = connection.get("/").map_err(|error| error.to_string())?.body;
                 if life.answered == 0 {
@@ -199,6 +206,7 @@ fn live(client: &Netns, host: SocketAddr, stop: &AtomicBool) -> Life {
             Ok(())
         });
     life.error = result.err();
+    life.ended = Instant::now();
     life
 }
 
