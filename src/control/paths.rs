@@ -47,7 +47,7 @@ impl Paths {
         let smaller = self.known.learn(error, configured, now);
         if smaller {
             let mtu = self.known.get(error.destination);
-            tracing::info!(backend = %error.destination, mtu, "the path is smaller than configured");
+            tracing::info!(end = %error.destination, mtu, "the path is smaller than configured");
         }
         smaller
     }
@@ -81,6 +81,13 @@ fn tunnel_ends(config: &Config) -> HashMap<(IpAddr, u8, u16), u16> {
                 .or_insert(mtu);
             *known = mtu.max(*known);
         }
+    }
+    // Other rails, too: what is handed to them travels as far.
+    let peers = config.other_peers().map(|peer| peer.address);
+    let remotes = config.pool.remotes.iter().map(|remote| remote.address);
+    for address in peers.chain(remotes) {
+        ends.entry((address, IpProtocol::GRE.0, 0))
+            .or_insert(largest);
     }
     ends
 }

@@ -167,7 +167,17 @@ fn way<L: LinkAddresses>(
         .find(|own| own.is_ipv6() == address.is_ipv6());
     let source = listed.or_else(|| own_source(config, port, address.is_ipv6()))?;
     let template = Template::new(way.link, source, address, Tunnel::Gre { key }, v6_inside)?;
-    let mtu: Mtu = port.mtu;
+    // RFC 8200, section 5: an IPv6 sender is never told less than 1280.
+    let least = if v6_inside {
+        Mtu::MIN_IPV6 + template.overhead()
+    } else {
+        0
+    };
+    let known = hops.neighbors().path_mtu(address);
+    let mtu = port
+        .mtu
+        .get()
+        .min(known.map_or(u16::MAX, |known| known.max(least)));
     let backend = Backend {
         service: ServiceIndex::NONE,
         state: BackendState::Up,
@@ -175,7 +185,7 @@ fn way<L: LinkAddresses>(
         egress: way.resolved.then_some(way.port),
         detours: via_gateway && config.ports.len() > 1,
         plain: template.is_plain(),
-        mtu: mtu.get(),
+        mtu,
         delivery: Delivery::Tunnel,
         template,
     };

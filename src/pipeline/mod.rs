@@ -330,7 +330,7 @@ impl Pipeline {
                 forwarded
             }
             // Later pieces are cut once more as well; RFC 791 has an offset for it.
-            Verdict::Drop(DropReason::TooBig) if !parsed.dont_fragment => Verdict::Split(id),
+            Verdict::Drop(DropReason::TooBig) if !parsed.dont_fragment => Verdict::Split(Some(id)),
             Verdict::Drop(DropReason::TooBig) => {
                 self.too_big(snapshot, frame, parsed, ingress, backend)
             }

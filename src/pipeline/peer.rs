@@ -100,11 +100,42 @@ impl Pipeline {
             return Verdict::Drop(DropReason::Neighbor);
         };
         match rewrite::forward(snapshot, frame, parsed, ingress, way) {
+            Verdict::Drop(DropReason::TooBig) if !parsed.dont_fragment => Verdict::Split(None),
             Verdict::Drop(DropReason::TooBig) => {
                 self.too_big(snapshot, frame, parsed, ingress, way)
             }
             other => other,
         }
+    }
+
+    /// The rail that a packet is cut for: the peer that owns a fragment, else the rail elsewhere that
+    /// helps out.
+    pub(super) fn rail_for<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        frame: &[u8],
+        parsed: &Parsed,
+    ) -> Option<&'s RailView> {
+        let owner = parsed
+            .fragment
+            .and_then(|_| self.owner_elsewhere(snapshot, parsed));
+        owner.or_else(|| {
+            let icmp = matches!(parsed.protocol, IpProtocol::ICMP | IpProtocol::ICMPV6);
+            let quoted = icmp.then(|| quoted_flow(frame, parsed)).flatten();
+            let flow = quoted.as_ref().unwrap_or(parsed);
+            snapshot.peers.remote(flow.tuple3_hash(&snapshot.hash_key))
+        })
+    }
+
+    /// Counts the pieces of a packet that went to that rail.
+    pub(super) fn count_handed(&self, snapshot: &Snapshot, parsed: &Parsed, pieces: u64) {
+        let owned = parsed.fragment.is_some() && self.owner_elsewhere(snapshot, parsed).is_some();
+        let counter = if owned {
+            &self.counters.to_peers
+        } else {
+            &self.counters.to_remotes
+        };
+        counter.add(pieces);
     }
 
     /// Where every rail sees every packet: leaves those of the burst that another rail owns.

@@ -1,4 +1,4 @@
-//! An IPv4 packet that is too large for the way to its backend, and may be fragmented, goes there in
+//! An IPv4 packet that is too large for the way to its backend or to another rail, and may be fragmented, goes there in
 //! pieces (RFC 791, section 3.2), each in headers of its own, so that no receiver of a tunnel has to
 //! put the outer packets together.
 
@@ -28,7 +28,7 @@ const COPIED: u8 = 0x80;
 struct Whole<'f> {
     frame: &'f [u8],
     parsed: Parsed,
-    id: BackendId,
+    id: Option<BackendId>,
 }
 
 /// A header as the pieces of a packet have it.
@@ -47,7 +47,7 @@ impl Pipeline {
         snapshot: &Snapshot,
         ingress: PortIndex,
         whole: &F,
-        id: BackendId,
+        id: Option<BackendId>,
         mut make: impl FnMut(&[u8]) -> Option<F>,
         mut sink: impl FnMut(F, Verdict),
     ) {
@@ -64,7 +64,10 @@ impl Pipeline {
         // One frame came in: what is sent beyond it was made here, and what could not be made is lost.
         match done {
             Some(()) => {
-                self.counters.forward(id, frame.len());
+                match id {
+                    Some(id) => self.counters.forward(id, frame.len()),
+                    None => self.count_handed(snapshot, &whole.parsed, pieces),
+                }
                 self.counters.generated.add(u64::max(pieces, 1) - 1);
             }
             None => {
@@ -83,7 +86,13 @@ impl Pipeline {
         sink: &mut impl FnMut(F, Verdict),
     ) -> Option<()> {
         let Whole { frame, parsed, id } = whole;
-        let backend = snapshot.backend(*id)?;
+        let backend = match id {
+            Some(id) => snapshot.backend(*id)?,
+            None => {
+                let rail = self.rail_for(snapshot, frame, parsed)?;
+                rail.ways.of(parsed.is_v6())?
+            }
+        };
         let room = usize::from(rewrite::room(snapshot, backend, ingress));
         let packet = frame.get(usize::from(parsed.l3)..usize::from(parsed.end))?;
         let header_len = usize::from(parsed.l4 - parsed.l3);

@@ -15,9 +15,9 @@ pub enum Verdict {
     Hold(HopIndex),
     /// Keep it, unchanged, until the first fragment of its datagram has come.
     Await,
-    /// Send it to the backend in pieces, which [`Pipeline::split`](super::Pipeline::split) makes of the
-    /// frame; it is unchanged.
-    Split(BackendId),
+    /// Send it to the backend, or without one to another rail, in pieces, which
+    /// [`Pipeline::split`](super::Pipeline::split) makes of the frame; it is unchanged.
+    Split(Option<BackendId>),
     /// Pass it to the host behind this port.
     Host(PortIndex),
     /// It was for the rail itself, which has read it: a probe of another rail.

@@ -347,7 +347,7 @@ impl Dispatch<'_> {
 
     /// Sends a packet in pieces.
     #[cold]
-    fn split(&mut self, whole: &Mbuf, id: BackendId, ingress: PortIndex) {
+    fn split(&mut self, whole: &Mbuf, id: Option<BackendId>, ingress: PortIndex) {
         let (outputs, pool, counters) = (&mut *self.outputs, self.pool, self.counters);
         let make = |bytes: &[u8]| {
             let mut piece = pool.alloc()?;

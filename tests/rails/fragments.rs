@@ -242,3 +242,65 @@ fn a_forged_peer_is_refused() {
     let (verdict, _) = rail.receive(inside(router.gre().gre_key(PEER_KEY + 1)));
     assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
 }
+
+/// The path to the owner carries less than the fragments need in GRE: they go there in smaller ones,
+/// and the datagram is whole at its backend.
+#[test]
+fn fragments_are_cut_to_fit_the_path_to_their_owner() {
+    const PATH: u16 = 700;
+    let mut network = two_rails();
+    for rail in 0..2 {
+        let other = rail_address(1 - rail);
+        network.each_worker(rail, |worker| worker.path_mtu(&other, PATH));
+    }
+    let payload: Vec<u8> = (0..5000u32).map(|at| (at * 7 % 251) as u8).collect();
+    let mut handed = 0;
+    for number in 0..20 {
+        let from = client(number);
+        let packet = ether().ipv4(from.as_str(), VIP).udp(4000, 53);
+        let pieces = packet.payload(payload.as_slice()).fragments(7, 1400);
+        for piece in &pieces {
+            network.send(number % 2, piece);
+        }
+        let owner = owner(&from, &[0, 1]);
+        let arrived = std::mem::take(&mut network.arrived);
+        assert!(arrived.iter().all(|a| a.by == owner));
+        let backends: BTreeSet<_> = arrived.iter().map(|a| a.backend).collect();
+        assert_eq!(backends.len(), 1);
+        let packets: Vec<_> = arrived.iter().map(|a| a.packet.as_slice()).collect();
+        let longest = packets.iter().map(|packet| packet.len()).max();
+        if owner == number % 2 {
+            assert_eq!(packets.len(), pieces.len());
+        } else {
+            handed += packets.len() as u64;
+            // IPv4 and GRE with a key around it.
+            assert!(longest <= Some(usize::from(PATH) - 20 - 8), "{longest:?}");
+        }
+        assert_eq!(reassemble(&packets)[8..], payload, "from {from}");
+    }
+    assert!(handed > 0);
+    let counted = |read: fn(&rustyrail::table::counters::Counters) -> u64| {
+        network.counted(0, read) + network.counted(1, read)
+    };
+    assert_eq!(counted(|c| c.to_peers.get()), handed);
+    assert_eq!(counted(|c| c.from_peers.get()), handed);
+    assert_eq!(network.dropped, BTreeMap::new());
+}
+
+/// What a receiver makes of fragments that it has all of.
+fn reassemble(packets: &[&[u8]]) -> Vec<u8> {
+    let field = |packet: &[u8]| u16::from_be_bytes([packet[6], packet[7]]);
+    let mut pieces: Vec<_> = packets
+        .iter()
+        .map(|packet| (usize::from(field(packet) & 0x1fff) * 8, &packet[20..]))
+        .collect();
+    pieces.sort();
+    let more = packets.iter().filter(|packet| field(packet) & 0x2000 == 0);
+    assert_eq!(more.count(), 1, "one of them is the last");
+    let mut whole = Vec::new();
+    for (offset, bytes) in pieces {
+        assert_eq!(offset, whole.len(), "no gap and no overlap");
+        whole.extend_from_slice(bytes);
+    }
+    whole
+}

@@ -224,6 +224,14 @@ impl Network {
                 }
             }
             Verdict::Await => self.early.push_back((rail, worker, frame, hops)),
+            Verdict::Split(_) => {
+                let pieces = self.rails[rail][worker].split(&frame, verdict);
+                // What is made here beyond the one that came is to arrive, too.
+                self.sent += pieces.len() as u64 - 1;
+                for (verdict, piece) in pieces {
+                    self.note(rail, worker, verdict, piece, hops);
+                }
+            }
             Verdict::Drop(reason) => *self.dropped.entry(reason).or_default() += 1,
             other => panic!("{other:?} for {frame:?}"),
         }

@@ -33,7 +33,7 @@ fn tables(page: &Page, rail: &Rail) -> Result<()> {
     )?;
     page.gauge(
         "rustyrail_small_paths",
-        "Backends whose path is known to carry less than configured.",
+        "Backends and other rails whose path is known to carry less than configured.",
         rail.small_paths() as i64,
     )?;
     page.gauge(
