@@ -252,6 +252,30 @@ fn slot_of(tracer: &Tracer, client: Option<SocketAddr>, vip: SocketAddr) -> Stri
     }
 }
 
+/// A rail that ends in order says so: the others own its fragments at once.
+#[test]
+fn a_rail_that_ends_is_not_waited_for() {
+    if cannot_make_namespaces() {
+        return;
+    }
+    let mut lab = up("t-leave");
+    lab.write_configs(&States::new()).unwrap();
+    lab.start_rails().unwrap();
+    wait_for_peers(&lab);
+    let status = lab.stop("rail-a", "rail");
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    wait_for("rail-b to know", || {
+        peer(&lab, "rail-b", "rail-a")["state"] == "dead"
+    });
+    let own = peer(&lab, "rail-b", "rail-b");
+    assert_eq!(own["slots"].as_u64(), Some(65_537), "{own}");
+    let log = lab.log_tail("rail-b", "rail");
+    assert!(
+        log.contains("leaves") && !log.contains("probes missed"),
+        "{log}"
+    );
+}
+
 /// The number of probes that rail-b had sent to rail-a when it took it for dead: it says so in its log,
 /// with the number.
 fn probes_at_death(lab: &Lab) -> u64 {

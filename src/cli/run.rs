@@ -192,6 +192,7 @@ async fn control(file: &Path, rail: &SharedRail, listeners: Listeners) -> Result
         }
     }
     server.abort();
+    lock().leave();
     tracing::info!(%name, "stopping");
     Ok(())
 }

@@ -6,6 +6,7 @@ mod drains;
 pub mod health;
 mod hops;
 pub mod ids;
+mod meet;
 mod observed;
 pub mod offer;
 mod own;

@@ -27,7 +27,6 @@ use super::ids::{BackendIds, BackendName};
 use super::observed::Observed;
 use super::offer::{ApplyError, needs_restart};
 use super::peering::{Peering, digest_of};
-use super::probe;
 use super::traffic::{Forwarded, Ledger};
 
 /// What the control core needs of ports and workers, without knowing DPDK.
@@ -65,21 +64,21 @@ pub type SharedRail = Arc<Mutex<Rail>>;
 
 /// A running rail.
 pub struct Rail {
-    config: Config,
-    macs: Vec<[u8; 6]>,
+    pub(super) config: Config,
+    pub(super) macs: Vec<[u8; 6]>,
     ids: BackendIds,
     tables: TableCache,
     neighbors: NeighborTable,
-    publisher: Publisher<Snapshot>,
+    pub(super) publisher: Publisher<Snapshot>,
     news: News,
-    hardware: Box<dyn Hardware>,
+    pub(super) hardware: Box<dyn Hardware>,
     workers: Vec<WorkerView>,
     fragments: Option<Arc<FragmentTable>>,
     next_sweep: Nanos,
     desired: HashMap<Name, Digest>,
-    peering: Peering,
+    pub(super) peering: Peering,
     pub(super) observed: Observed,
-    heard: Option<HeardProbes>,
+    pub(super) heard: Option<HeardProbes>,
     /// The datagrams that went to rails elsewhere, to be swept.
     tromboned: Option<Arc<FragmentTable>>,
     heartbeats: Heartbeats,
@@ -310,21 +309,6 @@ impl Rail {
             }
             self.ids.reclaim(&named);
         }
-    }
-
-    /// Hears the probes of other rails and sends them theirs. Returns whether one has come or gone.
-    fn meet(&mut self, now: Nanos) -> bool {
-        let mut moved = false;
-        while let Some(heard) = self.heard.as_ref().and_then(|heard| heard.pop()) {
-            moved |= self.peering.hear(&heard, now);
-        }
-        moved |= self.peering.expire(now);
-        for (to, probe) in self.peering.due(now) {
-            if let Some((port, frame)) = probe::frame(self.publisher.current(), to, probe) {
-                self.hardware.send(port, &frame);
-            }
-        }
-        moved
     }
 
     fn republish(&mut self) {

@@ -10,6 +10,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Source and destination port of probes: one below GUE's, in no use known to the registry.
 pub const PORT: u16 = 6079;
 
+/// Flag: the sender takes no more packets from other rails; this is its last probe.
+pub const LEAVING: u16 = 1;
+
 /// "rrp" and the version.
 const MAGIC: [u8; 4] = *b"rrp1";
 
@@ -22,7 +25,8 @@ pub struct ProbeHeader {
     pub magic: [u8; 4],
     /// The sender sends one every so many milliseconds.
     pub interval_ms: U16,
-    pub reserved: U16,
+    /// [`LEAVING`], or nothing.
+    pub flags: U16,
     /// Counts up by one with every probe of the sender to this receiver.
     pub sequence: U64,
     /// What the sender wants to hear back.
@@ -46,13 +50,24 @@ impl ProbeHeader {
         Self {
             magic: MAGIC,
             interval_ms: interval_ms.into(),
-            reserved: U16::ZERO,
+            flags: U16::ZERO,
             sequence: sequence.into(),
             challenge: challenge.into(),
             echo: echo.into(),
             digest: digest.into(),
             tag: U128::ZERO,
         }
+    }
+
+    /// The same as the sender's last one.
+    pub fn leaving(self) -> Self {
+        let flags = (self.flags.get() | LEAVING).into();
+        Self { flags, ..self }
+    }
+
+    /// Whether it is the sender's last one.
+    pub fn is_leaving(&self) -> bool {
+        self.flags.get() & LEAVING != 0
     }
 
     /// The probe that a UDP payload is; `None` if it is of another length, version or origin.
@@ -83,6 +98,8 @@ mod tests {
         assert_eq!(ProbeHeader::parse(bytes), Some(&probe));
         assert_eq!(ProbeHeader::parse(&bytes[..55]), None);
         assert_eq!(ProbeHeader::parse(&[bytes, &[0]].concat()), None);
+        assert!(!probe.is_leaving() && probe.leaving().is_leaving());
+        assert_eq!(probe.leaving().as_bytes()[6..8], [0, 1]);
         for at in 0..4 {
             let mut other = bytes.to_vec();
             other[at] ^= 1;

@@ -180,7 +180,8 @@ impl Worker {
     /// Finishes what is between the stages, receiving nothing more, and drops what is still held.
     pub fn settle(&mut self) {
         let queues: Vec<_> = self.inputs.iter_mut().map(Input::close).collect();
-        while !self.is_settled() {
+        // The control core may have last words.
+        while !self.is_settled() || !self.inbox.is_empty() {
             self.round(&mut ());
         }
         // Once more for every fragment: its first one may have come last.

@@ -5,7 +5,8 @@
 //! to that), its echo is the challenge that stands, and its sequence number is above all before. So a
 //! rail is alive for us only while it hears us too, and what somebody recorded is worth nothing: a
 //! challenge ends when the rail dies, sequence numbers go up until then. Three probes missed in a row,
-//! and the rail is dead; its share goes to the others with the next snapshot.
+//! and the rail is dead; its share goes to the others with the next snapshot. So it does at once when a
+//! rail ends in order: its last probe says so.
 //!
 //! Nothing here reads a clock or sends a frame.
 
@@ -109,6 +110,21 @@ impl Known {
         }
     }
 
+    /// The next probe to it, without its tag.
+    fn probe(&mut self, interval: Duration, digest: u64) -> ProbeHeader {
+        self.sent += 1;
+        let millis = interval.as_millis() as u16;
+        ProbeHeader::new(millis, self.sent, self.challenge, self.theirs, digest)
+    }
+
+    /// It is dead. What was said under the old challenge is over.
+    fn end(&mut self, challenge: u64) {
+        self.alive = false;
+        self.challenge = challenge;
+        self.theirs = 0;
+        self.sequence = 0;
+    }
+
     /// Whether packets may be sent to it.
     pub fn is_usable(&self) -> bool {
         self.alive || (self.relation == Relation::Remote && self.counted == 0)
@@ -202,6 +218,15 @@ impl Peering {
         known.interval = Duration::from_millis(probe.interval_ms.get().max(1).into());
         known.digest = Some(probe.digest.get());
         known.heard_at = Some(now);
+        if probe.is_leaving() {
+            tracing::info!(rail = %known.name, address = %heard.from, "leaves");
+            let challenge = self.challenge();
+            if let Some(known) = self.known.get_mut(&heard.from) {
+                known.end(challenge);
+                return known.is_usable() != before;
+            }
+            return false;
+        }
         if !known.alive {
             known.alive = true;
             tracing::info!(rail = %known.name, address = %heard.from, "alive");
@@ -231,12 +256,8 @@ impl Peering {
             if !known.alive || silent < known.interval.min(LONGEST) * MISSED {
                 continue;
             }
-            known.alive = false;
             known.deaths += 1;
-            // What was said under the old one is over.
-            known.challenge = challenge;
-            known.theirs = 0;
-            known.sequence = 0;
+            known.end(challenge);
             any = true;
             let sent = known.sent;
             tracing::warn!(rail = %known.name, %address, sent, "dead: {MISSED} probes missed");
@@ -255,13 +276,18 @@ impl Peering {
             if known.relation == Relation::Remote && known.theirs == 0 {
                 known.next = now + interval.max(UNKNOWN);
             }
-            known.sent += 1;
-            let millis = interval.as_millis() as u16;
-            let (challenge, echo) = (known.challenge, known.theirs);
-            let probe = ProbeHeader::new(millis, known.sent, challenge, echo, digest);
-            (*address, probe)
+            (*address, known.probe(interval, digest))
         })
         .collect()
+    }
+
+    /// The last probes, without their tags, to those that hear this rail: it ends.
+    pub fn leave(&mut self) -> Vec<(IpAddr, ProbeHeader)> {
+        let (interval, digest) = (self.interval, self.digest);
+        let heard = self.known.iter_mut().filter(|(_, known)| known.alive);
+        heard
+            .map(|(address, known)| (*address, known.probe(interval, digest).leaving()))
+            .collect()
     }
 
     /// A number that nobody can foretell, and never zero, which is the echo of nothing.

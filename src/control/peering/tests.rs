@@ -166,6 +166,30 @@ fn a_quick_restart_is_a_short_death() {
     assert_eq!(pair.a.known().next().expect("one").1.deaths, 1);
 }
 
+/// A rail that ends in order is missed at once, and met again as soon as it is back.
+#[test]
+fn a_rail_that_leaves_is_not_waited_for() {
+    let mut pair = Pair::met();
+    let last = pair.b.leave();
+    assert_eq!(last.len(), 1);
+    let (from, probe) = (address(B), last[0].1);
+    assert!(pair.a.hear(&Heard { from, probe }, pair.now));
+    assert!(!pair.alive().0);
+    let known = pair.a.known().next().expect("one").1.clone();
+    assert_eq!((known.deaths, known.alive), (0, false));
+    assert!(!pair.a.hear(&Heard { from, probe }, pair.now), "once more");
+    pair.b = Peering::new(&peers("rail-b", B));
+    for _ in 0..3 {
+        pair.interval(true, true);
+    }
+    assert_eq!(pair.alive(), (true, true));
+    // Its farewell, recorded, says nothing about its new life.
+    assert!(!pair.a.hear(&Heard { from, probe }, pair.now));
+    assert_eq!(pair.alive(), (true, true));
+    // There is nothing to tell somebody who does not hear us.
+    assert_eq!(Peering::new(&peers("rail-b", B)).leave(), []);
+}
+
 #[test]
 fn other_tables_are_seen() {
     let mut pair = Pair::met();
