@@ -1,5 +1,6 @@
 //! From desired state to the snapshot workers read, and everything else the control core does.
 
+mod announce;
 pub mod compile;
 pub mod desired;
 mod drains;

@@ -19,6 +19,7 @@ use crate::table::publish::{Publisher, Reader};
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, IdSet, Nanos};
 
+use super::announce::Announcer;
 use super::compile::{Builds, CompileError, TableCache, compile};
 use super::desired::follow::Following;
 use super::health::Heartbeats;
@@ -90,6 +91,7 @@ pub struct Rail {
     ledger: Ledger,
     applies: Applies,
     following: Option<Following>,
+    pub(super) announcer: Announcer,
 }
 
 /// How often a configuration was offered to the running rail.
@@ -151,6 +153,7 @@ impl Rail {
             ledger: Ledger::default(),
             applies: Applies::default(),
             following: None,
+            announcer: Announcer::default(),
         })
     }
 
@@ -282,6 +285,7 @@ impl Rail {
         self.neighbors.poll(now, |request| {
             hops::solicit(config, macs, hardware.as_ref(), request)
         });
+        self.announce(now);
         let moved = self.meet(now) | self.observed.tick(now);
         if moved || self.neighbors.generation() != before {
             self.republish();

@@ -15,7 +15,7 @@ use crate::network::*;
 
 /// Ports that keep what they are given to send.
 #[derive(Clone, Default)]
-struct Wire(Arc<Mutex<Vec<Vec<u8>>>>);
+struct Wire(Arc<Mutex<Vec<Vec<u8>>>>, Vec<PortReport>);
 
 impl Hardware for Wire {
     fn send(&self, _: PortIndex, frame: &[u8]) -> bool {
@@ -24,7 +24,7 @@ impl Hardware for Wire {
     }
 
     fn ports(&self) -> Vec<PortReport> {
-        Vec::new()
+        self.1.clone()
     }
 
     fn driver(&self) -> String {
@@ -126,4 +126,29 @@ fn a_probe_of_another_pool_is_bad_and_a_strangers_is_the_hosts() {
     let other = ether().ipv4(rail_address(0).as_str(), rail_address(1).as_str());
     let (verdict, _) = receiver.receive(other.udp(6079, 6078).build());
     assert!(matches!(verdict, Verdict::Host(_)), "{verdict:?}");
+}
+
+/// A rail that starts tells its links which addresses it has, once both it and the link are up.
+#[test]
+fn own_addresses_are_announced_unasked() {
+    let news = || Arc::new(ArrayQueue::new(1));
+    let (config, _) = parse(&config(0, false, 1), "test.toml", &Environment::any()).expect("valid");
+    for (up, expected) in [(false, 0), (true, 2)] {
+        let report = PortReport {
+            up,
+            ..PortReport::default()
+        };
+        let wire = Wire(Arc::default(), vec![report]);
+        let port = Box::new(wire.clone());
+        let mut control =
+            Control::new(config.clone(), vec![[2; 6]], news(), port).expect("compiles");
+        control.tick();
+        control.tick();
+        let sent = wire.0.lock().unwrap();
+        // To everybody, and to all nodes; the rest is questions about neighbours and probes.
+        let arp = |frame: &Vec<u8>| frame[12..14] == [8, 6] && frame[28..32] == frame[38..42];
+        let nd = |frame: &Vec<u8>| frame[..6] == [0x33, 0x33, 0, 0, 0, 1] && frame[54] == 136;
+        let told = sent.iter().filter(|frame| arp(frame) || nd(frame));
+        assert_eq!(told.count(), expected);
+    }
 }
