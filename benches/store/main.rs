@@ -1,15 +1,20 @@
-//! What the store costs: reads, durable commits, merges, and the size and the opening of a long history.
+//! What the store costs: reads, durable commits, merges of trees, queues and ropes, and the size and the opening
+//! of a long history.
 //!
-//! `cargo bench --bench store`, or with a filter: `cargo bench --bench store -- commit`. Durable commits
-//! depend on the disk; the bare sequence of the same writes and flushes is measured beside them.
+//! `cargo bench --bench store`, or with a filter: `cargo bench --bench store -- commit`. At the end all of it is
+//! in one table. Durable commits depend on the disk: one flush, and the bare sequence of the same writes
+//! and flushes, are measured beside them.
+
+mod table;
+mod values;
 
 use std::hint::black_box;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use rustyrail::store::git::disk::{Disk, DiskFile, RealDisk};
 use rustyrail::store::git::{GitBackend, GitOptions};
 use rustyrail::store::tree_merge::merge_trees;
@@ -161,13 +166,12 @@ fn commits(c: &mut Criterion) {
         .sample_size(10);
     let count = AtomicUsize::new(0);
     let next = || leaf(count.fetch_add(1, Ordering::Relaxed));
+    let update = |main: &Branch, number| {
+        main.set(&path(WIDTH, number), &next(), &info())
+            .expect("a commit");
+    };
     group.bench_function("64 writers, updates", |b| {
-        b.iter_custom(|iterations| {
-            together(iterations * BURST, |number| {
-                main.set(&path(WIDTH, number), &next(), &info())
-                    .expect("a commit");
-            })
-        })
+        b.iter_custom(|iterations| together(iterations * BURST, |number| update(&main, number)))
     });
     group.bench_function("64 writers, transactions", |b| {
         b.iter_custom(|iterations| {
@@ -180,6 +184,11 @@ fn commits(c: &mut Criterion) {
             })
         })
     });
+    let hasty = open(&directory.path().join("hasty"), Arc::new(Hasty)).main();
+    fill(&hasty, WIDTH);
+    group.bench_function("64 writers, updates, nothing flushed", |b| {
+        b.iter_custom(|iterations| together(iterations * BURST, |number| update(&hasty, number)))
+    });
     group.throughput(Throughput::Elements(1));
     let mut number = numbers(WIDTH.pow(3));
     group.bench_function("alone", |b| {
@@ -188,14 +197,21 @@ fn commits(c: &mut Criterion) {
                 .expect("a commit")
         })
     });
+    let bare = directory.path().join("bare");
     group.bench_function("bare writes and flushes of one commit", |b| {
-        let bare = directory.path().join("bare");
         std::fs::create_dir_all(bare.join("pack")).expect("a directory");
         std::fs::create_dir_all(bare.join("refs")).expect("a directory");
         let mut round = 0;
         b.iter(|| {
             round += 1;
             bare_commit(&bare, round).expect("bare writes");
+        })
+    });
+    group.bench_function("one file of 1 kB written and flushed", |b| {
+        b.iter(|| {
+            let file = bare.join("one");
+            flushed(&file, 1024).expect("a file");
+            RealDisk.remove(&file).expect("no file")
         })
     });
     group.finish();
@@ -228,22 +244,24 @@ fn together(iterations: u64, work: impl Fn(usize) + Sync) -> Duration {
 /// What the store does on disk for one commit, with as many bytes.
 fn bare_commit(directory: &FilePath, round: usize) -> std::io::Result<()> {
     let (pack, refs) = (directory.join("pack"), directory.join("refs"));
-    let write = |name: PathBuf, size: usize| {
-        let mut file = RealDisk.create(&name)?;
-        file.write(&vec![b'x'; size])?;
-        file.sync()?;
-        std::io::Result::Ok(name)
-    };
-    let data = write(directory.join(format!("{round}.pack")), 1100)?;
-    let index = write(directory.join(format!("{round}.idx")), 1212)?;
+    let [data, index, text] =
+        ["pack", "idx", "ref"].map(|kind| directory.join(format!("{round}.{kind}")));
+    flushed(&data, 1100)?;
+    flushed(&index, 1212)?;
     RealDisk.rename(&data, &pack.join(format!("{round}.pack")))?;
     RealDisk.rename(&index, &pack.join(format!("{round}.idx")))?;
     RealDisk.sync_dir(&pack)?;
-    let text = write(directory.join(format!("{round}.ref")), 41)?;
+    flushed(&text, 41)?;
     RealDisk.link(&text, &refs.join("main.lock"))?;
     RealDisk.rename(&refs.join("main.lock"), &refs.join("main"))?;
     RealDisk.sync_dir(&refs)?;
     RealDisk.remove(&text)
+}
+
+fn flushed(file: &FilePath, size: usize) -> std::io::Result<()> {
+    let mut file = RealDisk.create(file)?;
+    file.write(&vec![b'x'; size])?;
+    file.sync()
 }
 
 /// Two sides with 100 changed values each, in a tree of 103,823 values.
@@ -290,27 +308,8 @@ fn long_history(c: &mut Criterion) {
             .expect("a commit");
     }
     drop((main, store));
-    let (mut bytes, mut packs) = (0, 0);
-    let mut waiting = vec![path_of_store.clone()];
-    while let Some(next) = waiting.pop() {
-        for entry in std::fs::read_dir(next).expect("a directory").flatten() {
-            let metadata = entry.metadata().expect("a file");
-            bytes += metadata.len();
-            packs += usize::from(
-                entry
-                    .path()
-                    .extension()
-                    .is_some_and(|extension| extension == "pack"),
-            );
-            if metadata.is_dir() {
-                waiting.push(entry.path());
-            }
-        }
-    }
-    eprintln!(
-        "10,000 commits on 103,823 paths: {:.1} MB in {packs} packs",
-        bytes as f64 / 1e6
-    );
+    let (bytes, packs) = size_of(path_of_store.clone());
+    table::note_size(bytes, packs);
     c.bench_function("open/10k commits on 100k paths, and read one value", |b| {
         b.iter(|| {
             open(&path_of_store, Arc::new(RealDisk))
@@ -321,5 +320,39 @@ fn long_history(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, reads, commits, merges, long_history);
-criterion_main!(benches);
+/// Bytes and packs in a directory.
+fn size_of(directory: PathBuf) -> (u64, usize) {
+    let (mut bytes, mut packs) = (0, 0);
+    let mut waiting = vec![directory];
+    while let Some(next) = waiting.pop() {
+        for entry in std::fs::read_dir(next).expect("a directory").flatten() {
+            let (metadata, path) = (entry.metadata().expect("a file"), entry.path());
+            bytes += metadata.len();
+            packs += usize::from(path.extension().is_some_and(|kind| kind == "pack"));
+            if metadata.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    (bytes, packs)
+}
+
+fn config() -> Criterion {
+    Criterion::default()
+        .output_directory(FilePath::new(table::RESULTS))
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+}
+
+criterion_group! {
+    name = benches;
+    config = config();
+    targets = reads, commits, merges, values::queues, values::ropes, long_history
+}
+
+fn main() {
+    let begun = SystemTime::now();
+    benches();
+    config().configure_from_args().final_summary();
+    table::print(begun, BURST);
+}
