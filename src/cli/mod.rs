@@ -12,6 +12,8 @@ pub mod check_push;
 pub mod confirm;
 pub mod diagnostics;
 pub mod diff;
+pub mod export;
+pub mod import;
 pub mod lab;
 pub mod log;
 pub mod ls;
@@ -25,6 +27,7 @@ pub mod rm;
 pub mod run;
 pub mod show;
 pub mod socket;
+pub mod squash;
 pub mod store;
 pub mod sync;
 pub mod table;
@@ -85,6 +88,10 @@ pub enum Command {
     Diff(diff::Args),
     /// What changed in the store: when, by whom, why
     Log(log::Args),
+    /// Write a slice of the store's history into a file
+    Export(export::Args),
+    /// Take over a slice of history from a file
+    Import(import::Args),
     /// List a directory of the store
     Ls(ls::Args),
     /// Merge a branch or a commit, and settle conflicts
@@ -95,6 +102,8 @@ pub enum Command {
     Revert(revert::Args),
     /// Remove a value or a directory from the store
     Rm(rm::Args),
+    /// Forget old history
+    Squash(squash::Args),
     /// Several reads and writes at once, or not at all
     Txn(txn::Args),
     /// Tell every change of the store as it happens
@@ -129,11 +138,14 @@ pub fn run() -> ExitCode {
         Command::Branch(args) => branch::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Ls(args) => ls::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Read(args) => read::run(&args),
         Command::Revert(args) => revert::run(&args),
         Command::Rm(args) => rm::run(&args),
+        Command::Squash(args) => squash::run(&args),
         Command::Txn(args) => txn::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Write(args) => write::run(&args),

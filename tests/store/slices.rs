@@ -138,21 +138,30 @@ pub fn a_slice_goes_to_another_store(fixture: &Fixture) {
 
 pub fn a_slice_can_be_the_beginning(fixture: &Fixture) {
     let main = fixture.main();
+    set(&main, "b", "stays");
     let commits = count(&main, 1..=5);
-    let slice = main
-        .store()
-        .export(&main_head(&main), &[commits[2]])
-        .unwrap();
+    let (heads, since) = (main_head(&main), [commits[2]]);
+    let slice = main.store().export(&heads, &since).unwrap();
     let other = fixture.another();
     let there = other.store();
     let there_main = there.main();
+    for cut in [false, true] {
+        let refused = there.import(&slice, cut).unwrap_err().to_string();
+        let lacks = if cut {
+            "it lacks "
+        } else {
+            "which is not here"
+        };
+        assert!(refused.contains(lacks), "{refused}");
+    }
+    let slice = main.store().export_complete(&heads, &since).unwrap();
     let refused = there.import(&slice, false).unwrap_err().to_string();
     assert!(refused.contains(&commits[2].to_string()), "{refused}");
     assert_eq!(there.import(&slice, true).unwrap().boundary, [commits[3]]);
     there_main.merge(&commits[4]).unwrap();
     assert_eq!(
         (there_main.log(&path("")).unwrap().len(), state(&there_main)),
-        (2, vec!["a=5".to_owned()])
+        (2, vec!["a=5".to_owned(), "b=stays".to_owned()])
     );
 }
 

@@ -37,8 +37,27 @@ impl Store {
         heads: &[(BranchName, ObjectId)],
         without: &[ObjectId],
     ) -> Result<Vec<u8>, StoreError> {
+        self.slice(heads, without, false)
+    }
+
+    /// The same, with all values of its commits, also those that the ones in `without` have: who lacks these can
+    /// import it with `cut`.
+    pub fn export_complete(
+        &self,
+        heads: &[(BranchName, ObjectId)],
+        without: &[ObjectId],
+    ) -> Result<Vec<u8>, StoreError> {
+        self.slice(heads, without, true)
+    }
+
+    fn slice(
+        &self,
+        heads: &[(BranchName, ObjectId)],
+        without: &[ObjectId],
+        complete: bool,
+    ) -> Result<Vec<u8>, StoreError> {
         let source = self.overlay();
-        let known = known_objects(&*source, without)?;
+        let known = known_objects(&*source, without, complete)?;
         let (mut prerequisites, mut objects) = (IdSet::default(), Vec::new());
         let mut seen = IdSet::default();
         let mut waiting: Vec<_> = heads.iter().map(|(_, id)| (*id, Kind::Commit)).collect();
@@ -98,7 +117,7 @@ impl Store {
         for id in &prerequisites {
             if !cut && source.get(id)?.is_none() {
                 return Err(malformed(&format!(
-                    "it builds on commit {id}, which is not here"
+                    "it builds on commit {id}, which is not here: import that first, or cut history there"
                 )));
             }
         }
@@ -168,12 +187,16 @@ impl Store {
 }
 
 /// The commits that lead to these, and the objects of their own states.
-fn known_objects(source: &dyn Source, commits: &[ObjectId]) -> Result<IdSet, StoreError> {
+fn known_objects(
+    source: &dyn Source,
+    commits: &[ObjectId],
+    commits_alone: bool,
+) -> Result<IdSet, StoreError> {
     let mut known = IdSet::default();
     for item in crate::store::history::Log::new(source, commits.iter().copied())? {
         known.insert(item?.0, ());
     }
-    for id in commits {
+    for id in commits.iter().filter(|_| !commits_alone) {
         let boundary = IdSet::from_iter([(*id, ())]);
         known.extend(reachable(&source, vec![*id], &boundary)?);
     }
