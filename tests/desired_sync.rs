@@ -65,10 +65,15 @@ struct Pair {
 }
 
 impl Pair {
-    /// Two rails, the second of which began with a clone of the first one's store.
     fn start() -> Self {
+        Self::fetching_every("2s")
+    }
+
+    /// Two rails, the second of which began with a clone of the first one's store.
+    fn fetching_every(sync_interval: &'static str) -> Self {
         let setups = [9464, 9465].map(|port| Setup {
             port,
+            sync_interval,
             ..with_store()
         });
         let one = Running::start(&setups[0]);
@@ -229,4 +234,56 @@ fn a_true_conflict_is_shown_and_settled_on_one_side() {
     for rail in &pair.rails {
         assert_eq!(backends(rail)[0], "web-1:up:20");
     }
+}
+
+/// Rails that would fetch once a day have each other's changes as they are made, for each tells the other.
+/// Either can see what the other observes.
+#[test]
+fn a_rail_tells_the_others_that_it_has_something_new() {
+    let pair = Pair::fetching_every("1d");
+    for (turn, rail) in [0, 1, 0].into_iter().enumerate() {
+        let weight = (turn + 1).to_string();
+        pair.write(rail, "services/web/backends/web-1/weight", &weight);
+        wait_for("the change on both", || {
+            pair.rails
+                .iter()
+                .all(|rail| backends(rail)[0] == format!("web-1:up:{weight}"))
+        });
+    }
+    let [one, two] = pair.heads();
+    assert_eq!(one, two);
+
+    // What the second rail observes is on a branch of its own there, and comes with what is fetched.
+    let own = pair.rails[1].store();
+    wait_for("the commit that runs to be written down", || {
+        let arguments = ["show", "node/rail-t:observed/running"];
+        could(&own, &arguments).is_some_and(|running| running == two)
+    });
+    let desired = git(&own, &["show", "node/rail-t:observed/services/web/desired"]);
+    let services = show(&pair.rails[1], "services");
+    assert_eq!(Some(desired.trim()), services[0]["desired"].as_str());
+    let mac = git(&own, &["show", "node/rail-t:observed/neighbors/192.0.2.1"]);
+    assert_eq!(mac, "02:00:00:00:00:fe\n");
+    let synced = verb(&pair.rails[0], &["sync"]);
+    assert!(synced.status.success(), "{}", stderr(&synced));
+    let fetched = ["rev-parse", "refs/remotes/other/node/rail-t"];
+    let ancestor = git(&pair.rails[0].store(), &fetched);
+    let is_ancestor = [
+        "merge-base",
+        "--is-ancestor",
+        ancestor.trim(),
+        "node/rail-t",
+    ];
+    assert!(could(&own, &is_ancestor).is_some());
+    // None of it is in the history that people read.
+    let changed = git(&own, &["log", "--format=", "--name-only", "main"]);
+    assert!(!changed.contains("observed"), "{changed}");
+}
+
+/// What Git says, if it can.
+fn could(directory: &std::path::Path, arguments: &[&str]) -> Option<String> {
+    let mut command = std::process::Command::new("git");
+    let output = command.arg("-C").arg(directory).args(arguments).output();
+    let output = output.unwrap();
+    output.status.success().then(|| stdout(&output))
 }

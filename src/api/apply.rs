@@ -14,7 +14,12 @@ pub(super) async fn apply(
     State(rail): State<SharedRail>,
     Json(offer): Json<Offer>,
 ) -> (StatusCode, Json<Applied>) {
-    let answer = offer::take(&mut super::lock(&rail), &offer);
+    // On a thread that may wait for the disk; the control core goes on meanwhile.
+    let taken = tokio::task::spawn_blocking(move || offer::take(&rail, &offer)).await;
+    let answer = taken.unwrap_or_else(|error| Applied {
+        refused: Some(error.to_string()),
+        ..Applied::default()
+    });
     let status = match (answer.applied, &answer.refused) {
         (true, _) => StatusCode::OK,
         (false, Some(_)) => StatusCode::CONFLICT,

@@ -13,11 +13,12 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{any, post};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::store::Then;
+use crate::control::desired::nudge::NUDGE;
 
 /// Where the repository is found: `git clone http://ADDRESS/store.git`.
 pub const PREFIX: &str = "/store.git";
@@ -30,9 +31,15 @@ struct Bridge {
     then: Then,
 }
 
-/// The routes for the repository in `directory`; `then` is called after a push, before it is acknowledged.
-pub fn routes(directory: PathBuf, then: Then) -> Router {
+/// The routes for the repository in `directory`; `then` is called after a push, before it is acknowledged, and
+/// `nudged` when another rail says that it has something new.
+pub fn routes(directory: PathBuf, then: Then, nudged: Then) -> Router {
+    let nudge = async move || {
+        nudged();
+        StatusCode::NO_CONTENT
+    };
     Router::new()
+        .route(&format!("{PREFIX}/{NUDGE}"), post(nudge))
         .route(&format!("{PREFIX}/{{*path}}"), any(serve))
         .with_state(Bridge { directory, then })
 }

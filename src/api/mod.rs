@@ -52,14 +52,19 @@ pub async fn serve(listeners: Listeners, rail: SharedRail) {
         .with_state(rail.clone());
     let following = lock(&rail).following().map(|following| {
         let store = following.desired().store().clone();
-        (store, following.directory().to_owned())
+        let syncer = Arc::clone(following.syncer());
+        (store, syncer, following.directory().to_owned())
     });
-    if let Some((store, directory)) = following {
+    if let Some((store, syncer, directory)) = following {
         // Whoever learns that a change is made can rely on the rail running with it.
         let follow: store::Then = Arc::new(move || lock(&rail).follow());
         control = control.merge(self::store::reading(store.clone()));
         control = control.merge(self::store::changing(store, Arc::clone(&follow)));
-        scrape = scrape.merge(git::routes(directory, follow));
+        scrape = scrape.merge(git::routes(
+            directory,
+            follow,
+            Arc::new(move || syncer.nudged()),
+        ));
     }
     let control = axum::serve(socket, control);
     match metrics {

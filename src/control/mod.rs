@@ -8,6 +8,7 @@ pub mod health;
 mod hops;
 pub mod ids;
 mod meet;
+mod notes;
 mod observed;
 pub mod offer;
 mod own;

@@ -1,19 +1,20 @@
 //! A configuration offered to a running rail: the one way for `rail apply` and for SIGHUP.
 
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::pool::{
-    Config, Diagnostic, Environment, Parsed, describes_rail, load, parse, parse_pool,
+    Config, Diagnostic, Environment, Parsed, Pool, describes_rail, load, parse, parse_pool,
 };
 use crate::store::{Info, ObjectId};
 
 use super::compile::CompileError;
 use super::desired::follow::{differs, with_pool};
 use super::desired::{Desired, confirm, same};
-use super::rail::Rail;
+use super::rail::{Rail, SharedRail};
 
 /// A configuration file as its reader found it, and what is said about the change.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -71,54 +72,58 @@ const NO_STORE: &str =
 
 /// Takes an offer over as a whole, or not at all. With a store, the file's pool becomes the store's; a file with
 /// nothing but a pool will do then.
-pub fn take(rail: &mut Rail, offer: &Offer) -> Applied {
+///
+/// To be called on a thread that may wait: the commit waits for the disk, and the rail goes on meanwhile.
+pub fn take(rail: &SharedRail, offer: &Offer) -> Applied {
+    let lock = || rail.lock().unwrap_or_else(PoisonError::into_inner);
     let environment = Environment::this_machine();
-    let desired = rail
+    let desired = lock()
         .following()
         .map(|following| following.desired().clone());
     let Some(desired) = desired else {
         let parsed = parse(&offer.text, &offer.file, &environment);
-        return decide(rail, &offer.file, parsed, |rail, config| {
+        return decide(&mut lock(), &offer.file, parsed, |rail, config| {
             if offer.confirm.is_some() || offer.expected.is_some() {
                 return Err(NO_STORE.to_owned());
             }
             rail.apply_as_text(config)
         });
     };
+    let running = lock().config().clone();
     let parsed = if describes_rail(&offer.text) {
         parse(&offer.text, &offer.file, &environment)
     } else {
-        pool_alone(rail, offer)
+        pool_alone(&running, offer)
     };
-    decide(rail, &offer.file, parsed, |rail, config| {
-        if let Some(what) = needs_restart(rail.config(), &config) {
-            return Err(ApplyError::NeedsRestart(what).to_string());
-        }
-        let commit = commit(&desired, rail, offer, &config)?;
-        if config != *rail.config() {
-            rail.apply_as_text(config)?;
-        }
+    let committed = match &parsed {
+        Ok((config, _)) => match needs_restart(&running, config) {
+            Some(what) => Err(ApplyError::NeedsRestart(what).to_string()),
+            None => commit(&desired, offer, config),
+        },
+        Err(_) => Ok(None),
+    };
+    decide(&mut lock(), &offer.file, parsed, |rail, config| {
+        let commit = committed?;
+        let done = rail.take_settings(&desired, &config);
         rail.follow();
-        Ok(commit)
+        let stands = |why| {
+            format!("the pool is on main now, but the rest of the file is not taken over: {why}")
+        };
+        done.map(|()| commit).map_err(stands)
     })
 }
 
 /// The running configuration with the pool that a file describes.
-fn pool_alone(rail: &Rail, offer: &Offer) -> Parsed {
+fn pool_alone(running: &Config, offer: &Offer) -> Parsed {
     let (pool, warnings) = parse_pool(&offer.text, &offer.file)?;
-    match with_pool(rail.config(), pool) {
+    match with_pool(running, pool) {
         Ok(config) => Ok((config, warnings)),
         Err(why) => Err(vec![Diagnostic::of_file(&offer.file, why)]),
     }
 }
 
 /// Puts the pool of `config` into the store; the commit that has it.
-fn commit(
-    desired: &Desired,
-    rail: &Rail,
-    offer: &Offer,
-    config: &Config,
-) -> Result<Option<ObjectId>, String> {
+fn commit(desired: &Desired, offer: &Offer, config: &Config) -> Result<Option<ObjectId>, String> {
     let expected = match &offer.expected {
         Some(text) => {
             let id = desired
@@ -135,10 +140,10 @@ fn commit(
     };
     if let Some(seconds) = offer.confirm {
         let within = Duration::from_secs(seconds);
-        message = confirm::message(&message, within, &rail.config().node.name);
+        message = confirm::message(&message, within, &config.node.name);
     }
     let author = match offer.author.as_str() {
-        "" => rail.config().node.name.as_str(),
+        "" => config.node.name.as_str(),
         author => author,
     };
     let info = Info::now(author, &offer.email, message);
@@ -168,6 +173,21 @@ pub fn reload(rail: &mut Rail, file: &Path) -> Applied {
 }
 
 impl Rail {
+    /// Takes over what a configuration says besides the pool, which is what the store's `main` says by now:
+    /// somebody else may have changed it since.
+    fn take_settings(&mut self, desired: &Desired, config: &Config) -> Result<(), String> {
+        let head = desired.main().head().map_err(|error| error.to_string())?;
+        let Some(head) = head else { return Ok(()) };
+        let pool = desired.pool(&head).map_err(|error| error.to_string())?;
+        // What cannot be run is said by whoever follows the store.
+        let Ok(pool) = pool else { return Ok(()) };
+        let config = with_pool(config, Pool::clone(&pool))?;
+        if config == *self.config() {
+            return Ok(());
+        }
+        self.apply_as_text(config).map(drop)
+    }
+
     /// [`Rail::apply`], without a commit to name and with the error as people read it.
     fn apply_as_text(&mut self, config: Config) -> Result<Option<ObjectId>, String> {
         let done = self.apply(config).map(|()| None);

@@ -90,7 +90,7 @@ pub struct Rail {
     next_scan: Nanos,
     ledger: Ledger,
     applies: Applies,
-    following: Option<Following>,
+    pub(super) following: Option<Following>,
     pub(super) announcer: Announcer,
 }
 
@@ -301,6 +301,7 @@ impl Rail {
         if self.following.as_mut().is_some_and(|f| f.is_due(now)) {
             self.follow();
         }
+        self.note(now);
         let quiescent = self.publisher.reclaim() == 0;
         if quiescent && now >= self.next_scan && self.ids.retired().next().is_some() {
             self.next_scan = now + SCAN_PAUSE;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{
     Environment, IfAddr, IpPrefix, Limits, Name, Pool, Severity, Timeouts, Violation, check,
@@ -109,6 +110,9 @@ pub struct Node {
     pub idle: bool,
     /// The directory of the store; without one the pool is the file's.
     pub store: Option<PathBuf>,
+    /// How often other rails' stores are fetched, whether they say that they have something new or not.
+    /// Default 2 s.
+    pub sync_interval: Duration,
     /// Entries of one worker's connection table, 8 bytes each; the table rounds up.
     pub flows: usize,
 }
@@ -116,6 +120,12 @@ pub struct Node {
 impl Node {
     /// Where control sockets are when the file names none.
     pub const RUN_DIRECTORY: &str = "/run/rustyrail";
+
+    /// Default of `sync_interval`.
+    pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(2);
+    /// Bounds of `sync_interval`.
+    pub const SYNC_INTERVAL: std::ops::RangeInclusive<Duration> =
+        Duration::from_millis(500)..=Duration::from_secs(24 * 3600);
 
     /// Default of `flows`: one million connections in 8 MiB.
     pub const DEFAULT_FLOWS: usize = 1 << 20;

@@ -35,6 +35,8 @@ pub struct Setup {
     pub port: u16,
     /// Whether the rail has a store, `store.git` beside its configuration.
     pub store: bool,
+    /// How often it fetches the stores of others.
+    pub sync_interval: &'static str,
     /// Whether there is another rail in the pool, which nobody has heard of.
     pub peer: bool,
 }
@@ -49,6 +51,7 @@ impl Default for Setup {
             flows: 1024,
             port: metrics().port(),
             store: false,
+            sync_interval: "2s",
             peer: false,
         }
     }
@@ -91,9 +94,10 @@ table_size = 251
         );
         if self.store {
             let store = format!(
-                "flows = {}\nstore = {:?}",
+                "flows = {}\nstore = {:?}\nsync_interval = {:?}",
                 self.flows,
-                dir.join("store.git")
+                dir.join("store.git"),
+                self.sync_interval,
             );
             text = text.replace(&format!("flows = {}", self.flows), &store);
         }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::confirm::{self, Unconfirmed};
+use super::diary::Diary;
 use super::sync::{Rounds, Syncer};
 use super::{Desired, hook, same};
 use crate::pool::{Config, Environment, Pool, Violation};
 use crate::store::history::Log;
-use crate::store::{CommitError, Info, ObjectId, StoreError};
+use crate::store::{CommitError, Committed, Info, ObjectId, StoreError};
 use crate::table::Nanos;
 
 /// How often is looked whether another process has moved `main`, and whether a deadline has come.
@@ -35,6 +36,7 @@ pub struct Following {
     unconfirmed: Vec<Unconfirmed>,
     syncer: Arc<Syncer>,
     _rounds: Rounds,
+    diary: Diary,
 }
 
 /// Why a rail cannot start with its store.
@@ -105,10 +107,12 @@ impl Following {
         };
         let syncer = Arc::new(Syncer::new(desired.clone(), directory));
         let rounds = syncer
-            .start()
+            .start(config.node.sync_interval)
             .map_err(|error| StoreError::io("start", FilePath::new("store-sync"), error))?;
+        let diary = Diary::start(desired.store(), &name)?;
         let mut following = Self {
             syncer,
+            diary,
             _rounds: rounds,
             desired,
             directory: directory.to_owned(),
@@ -208,6 +212,11 @@ impl Following {
         &self.syncer
     }
 
+    /// What the rail observes is written down there.
+    pub fn diary(&mut self) -> &mut Diary {
+        &mut self.diary
+    }
+
     /// Changes this rail undoes unless they are confirmed.
     pub fn unconfirmed(&self) -> &[Unconfirmed] {
         &self.unconfirmed
@@ -231,6 +240,7 @@ impl Following {
     /// The rail runs the pool of this head now, or cannot.
     pub fn taken(&mut self, head: ObjectId, outcome: Result<(), String>) {
         let known = self.seen.replace(head);
+        self.syncer.moved();
         match outcome {
             Ok(()) => {
                 self.running = head;
@@ -266,7 +276,7 @@ impl Following {
             match confirm::is_confirmed(self.desired.store(), &change) {
                 Ok(true) => tracing::info!(commit = %change.commit, "confirmed"),
                 Ok(false) if change.deadline > now => self.unconfirmed.push(change),
-                Ok(false) => self.undo(&change),
+                Ok(false) => self.undo(change),
                 Err(error) => {
                     tracing::error!(%error, commit = %change.commit, "cannot tell whether it is confirmed");
                     self.unconfirmed.push(change);
@@ -275,21 +285,30 @@ impl Following {
         }
     }
 
-    fn undo(&self, change: &Unconfirmed) {
-        let commit = &change.commit;
-        let undo = || {
-            let undone = self.desired.store().commit(commit)?;
-            let message = confirm::revert_message(commit, &undone, "Nobody confirmed it in time.");
-            let info = Info::now(&self.name, "", message);
-            self.desired.main().revert(commit, None, &info)
-        };
-        match undo() {
-            Ok(_) => tracing::warn!(%commit, "undone: nobody confirmed it in time"),
-            Err(error) => {
-                tracing::error!(%commit, %error, "nobody confirmed it in time, but it cannot be undone: use \"rail revert\"");
+    /// Undoes a change, on a thread of its own: the commit waits for the disk, and the control core must not.
+    fn undo(&self, change: Unconfirmed) {
+        let (desired, name) = (self.desired.clone(), self.name.clone());
+        let undo = move || {
+            let commit = &change.commit;
+            match undo(&desired, &name, commit) {
+                Ok(_) => tracing::warn!(%commit, "undone: nobody confirmed it in time"),
+                Err(error) => {
+                    tracing::error!(%commit, %error, "nobody confirmed it in time, but it cannot be undone: use \"rail revert\"");
+                }
             }
+        };
+        let thread = std::thread::Builder::new().name("store-undo".to_owned());
+        if let Err(error) = thread.spawn(undo) {
+            tracing::error!(%error, "cannot undo what nobody confirmed: use \"rail revert\"");
         }
     }
+}
+
+fn undo(desired: &Desired, rail: &str, commit: &ObjectId) -> Result<Committed, CommitError> {
+    let undone = desired.store().commit(commit)?;
+    let message = confirm::revert_message(commit, &undone, "Nobody confirmed it in time.");
+    let info = Info::now(rail, "", message);
+    desired.main().revert(commit, None, &info)
 }
 
 /// A rail's configuration with another pool, or why that cannot be.

@@ -6,8 +6,10 @@
 //!   the values that differ, no others.
 
 pub mod confirm;
+pub mod diary;
 pub mod follow;
 pub mod hook;
+pub mod nudge;
 mod rules;
 pub mod sync;
 pub mod tree;

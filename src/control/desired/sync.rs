@@ -4,21 +4,26 @@
 //! a merge commit depends only on its parents, so rails that fetch from each other end at the same commit, in
 //! whatever order. A remote that cannot be reached, or whose `main` conflicts with ours, changes nothing here: what ran
 //! goes on running, and the problem is shown until it is gone.
+//!
+//! A rail fetches at an interval, and when it is told to: one whose `main` has moved tells its remotes, see
+//! [`nudge`](super::nudge). What it is told is only that there may be something to fetch.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Desired;
+use super::{Desired, nudge};
 use crate::store::git::Git;
 use crate::store::{BranchName, CommitError, How, StoreError};
 
-/// Time between two rounds.
-const PAUSE: Duration = Duration::from_secs(2);
+/// The least time between two rounds, and between two times the remotes are told: what comes sooner is put
+/// together.
+const LEAST_PAUSE: Duration = Duration::from_millis(250);
 /// How long a remote may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -68,14 +73,42 @@ impl Outcome {
 pub struct Syncer {
     desired: Desired,
     git: Git,
-    /// Held during a round: two at once would be in each other's way.
-    round: Mutex<()>,
+    remotes: Mutex<BTreeMap<String, Arc<Remote>>>,
     conflicts: Mutex<BTreeMap<String, String>>,
+    wake: Mutex<Option<Sender<Wake>>>,
 }
 
-/// Rounds at an interval, until this is dropped.
+/// What is going on with one remote.
+#[derive(Default)]
+struct Remote {
+    /// Held while it is fetched from: twice at once would be in each other's way.
+    turn: Mutex<()>,
+    /// Somebody waits for the turn: what this one will find is new enough for all.
+    waited_for: AtomicBool,
+    /// It is being told.
+    told: AtomicBool,
+    /// What became of it last.
+    last: Mutex<Option<Outcome>>,
+}
+
+enum Wake {
+    /// Another rail says that it has something new.
+    Nudged,
+    /// Our `main` has moved.
+    Moved,
+    Stop,
+}
+
+/// Rounds at an interval and on demand, until this is dropped.
 pub struct Rounds {
-    _stop: Sender<()>,
+    stop: Sender<Wake>,
+}
+
+impl Drop for Rounds {
+    fn drop(&mut self) {
+        // If nobody listens it has stopped already.
+        let _ = self.stop.send(Wake::Stop);
+    }
 }
 
 impl Syncer {
@@ -90,40 +123,127 @@ impl Syncer {
         Self {
             desired,
             git: Git::new(directory),
-            round: Mutex::default(),
+            remotes: Mutex::default(),
             conflicts: Mutex::default(),
+            wake: Mutex::default(),
         }
     }
 
-    /// Makes rounds on a thread of its own.
-    pub fn start(self: &Arc<Self>) -> std::io::Result<Rounds> {
-        let (stop, stopped) = channel();
+    /// Makes rounds on a thread of its own, so often and when there is a reason.
+    pub fn start(self: &Arc<Self>, interval: Duration) -> std::io::Result<Rounds> {
+        let (stop, woken) = channel();
+        *lock(&self.wake) = Some(stop.clone());
         let syncer = Arc::clone(self);
         let rounds = move || {
-            let mut reachable = BTreeMap::new();
-            while matches!(stopped.recv_timeout(PAUSE), Err(RecvTimeoutError::Timeout)) {
-                match syncer.round() {
-                    Ok(synced) => synced
-                        .iter()
-                        .for_each(|synced| tell(synced, &mut reachable)),
-                    Err(error) => tracing::error!(%error, "cannot sync the store"),
+            let mut fetch = Pace::every(interval);
+            let mut tell = Pace::when_asked();
+            loop {
+                let due = fetch.next.min(tell.next);
+                match woken.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                    Ok(Wake::Nudged) => fetch.ask(),
+                    Ok(Wake::Moved) => tell.ask(),
+                    Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+                if tell.is_due() {
+                    syncer.each(Self::tell);
+                }
+                if fetch.is_due() {
+                    syncer.each(Self::attend);
                 }
             }
         };
         let thread = std::thread::Builder::new().name("store-sync".to_owned());
         thread.spawn(rounds)?;
-        Ok(Rounds { _stop: stop })
+        Ok(Rounds { stop })
+    }
+
+    /// Another rail says that it has something new: fetches soon.
+    pub fn nudged(&self) {
+        self.send(Wake::Nudged);
+    }
+
+    /// Our `main` has moved: tells the remotes soon.
+    pub fn moved(&self) {
+        self.send(Wake::Moved);
+    }
+
+    fn send(&self, wake: Wake) {
+        if let Some(sender) = &*lock(&self.wake) {
+            // Nobody listens any more once the rail ends.
+            let _ = sender.send(wake);
+        }
+    }
+
+    /// Does something with every remote, each on a thread of its own: one that does not answer delays none.
+    fn each(self: &Arc<Self>, work: fn(&Self, &str, &str)) {
+        let remotes = match self.remotes() {
+            Ok(remotes) => remotes,
+            Err(error) => {
+                tracing::error!(%error, "cannot sync the store");
+                return;
+            }
+        };
+        for (name, url) in remotes {
+            let syncer = Arc::clone(self);
+            let thread = std::thread::Builder::new().name(format!("sync-{name}"));
+            if let Err(error) = thread.spawn(move || work(&syncer, &name, &url)) {
+                tracing::error!(%error, "cannot sync the store");
+            }
+        }
+    }
+
+    /// The remotes there are; what is known of others is forgotten.
+    fn remotes(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let remotes = self.git.remotes()?;
+        let is_there = |remote: &String| remotes.iter().any(|(name, _)| name == remote);
+        lock(&self.conflicts).retain(|remote, _| is_there(remote));
+        lock(&self.remotes).retain(|remote, _| is_there(remote));
+        Ok(remotes)
+    }
+
+    fn state(&self, name: &str) -> Arc<Remote> {
+        let mut remotes = lock(&self.remotes);
+        Arc::clone(remotes.entry(name.to_owned()).or_default())
+    }
+
+    /// One remote's part of a round, unless somebody is about to do it.
+    fn attend(&self, name: &str, url: &str) {
+        let state = self.state(name);
+        if state.waited_for.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        match self.remote(name, url) {
+            Ok(synced) => report(&synced, lock(&state.last).replace(synced.outcome)),
+            Err(error) => tracing::error!(%error, remote = name, "cannot sync the store"),
+        }
+    }
+
+    fn tell(&self, name: &str, url: &str) {
+        let state = self.state(name);
+        if !state.told.swap(true, Ordering::SeqCst) {
+            // A remote that does not hear it fetches at its interval.
+            if let Err(error) = nudge::send(url) {
+                tracing::debug!(remote = name, %error, "not told");
+            }
+            state.told.store(false, Ordering::SeqCst);
+        }
     }
 
     /// Fetches from every remote and merges what they have.
     pub fn round(&self) -> Result<Vec<Synced>, StoreError> {
-        let _round = lock(&self.round);
-        let remotes = self.git.remotes()?;
-        lock(&self.conflicts).retain(|remote, _| remotes.iter().any(|(name, _)| name == remote));
-        remotes
-            .iter()
-            .map(|(name, url)| self.remote(name, url))
-            .collect()
+        let remotes = self.remotes()?;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = remotes
+                .iter()
+                .map(|(name, url)| scope.spawn(|| self.remote(name, url)))
+                .collect();
+            let joined = threads.into_iter().map(|thread| match thread.join() {
+                Ok(synced) => synced,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            joined.collect()
+        })
     }
 
     /// What cannot be merged, a line for each remote.
@@ -136,6 +256,10 @@ impl Syncer {
     }
 
     fn remote(&self, name: &str, url: &str) -> Result<Synced, StoreError> {
+        let state = self.state(name);
+        let _turn = lock(&state.turn);
+        // What others find from here on may not be in what we fetch.
+        state.waited_for.store(false, Ordering::SeqCst);
         let main = self.desired.main();
         let fetched = self.git.fetch_within(PATIENCE, name, url);
         let (outcome, problem) = match fetched {
@@ -180,15 +304,57 @@ impl Syncer {
     }
 }
 
+/// When something is done next: at an interval, when it is asked for, and never too often.
+struct Pace {
+    interval: Option<Duration>,
+    last: Instant,
+    next: Instant,
+}
+
+/// As good as never.
+const LONG: Duration = Duration::from_secs(24 * 3600);
+
+impl Pace {
+    fn every(interval: Duration) -> Self {
+        let last = Instant::now();
+        Self {
+            interval: Some(interval),
+            last,
+            next: last + interval,
+        }
+    }
+
+    fn when_asked() -> Self {
+        Self {
+            interval: None,
+            ..Self::every(LONG)
+        }
+    }
+
+    /// Soon, please.
+    fn ask(&mut self) {
+        self.next = self.next.min(self.last + LEAST_PAUSE);
+    }
+
+    /// Whether it is time; the next time follows.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = now >= self.next;
+        if due {
+            (self.last, self.next) = (now, now + self.interval.unwrap_or(LONG));
+        }
+        due
+    }
+}
+
 /// Logs what is new: a remote that comes or goes, a merge, a conflict when it begins.
-fn tell(synced: &Synced, before: &mut BTreeMap<String, Outcome>) {
+fn report(synced: &Synced, previous: Option<Outcome>) {
     let Synced {
         remote,
         outcome,
         head,
         problem,
     } = synced;
-    let previous = before.insert(remote.clone(), *outcome);
     let problem = problem.as_deref().unwrap_or_default();
     match outcome {
         Outcome::Forward | Outcome::Merged => {

@@ -55,6 +55,7 @@ pub const NODE: Table = Table {
         key("control_socket", r#""/run/rustyrail/rail-a.sock""#),
         key("idle", "true"),
         key("store", r#""/var/lib/rustyrail/store.git""#),
+        key("sync_interval", r#""2s""#),
         key("flows", "1_048_576"),
     ],
 };

@@ -40,6 +40,7 @@ pub fn node(reader: &mut Reader, root: &DeTable<'_>) -> Option<Node> {
     let control_socket = path(reader, &fields, "control_socket", Node::MAX_SOCKET_PATH);
     let idle = fields.boolean(reader, "idle");
     let store = path(reader, &fields, "store", MAX_PATH);
+    let sync_interval = fields.duration(reader, "sync_interval", Node::SYNC_INTERVAL);
     let flows = fields.integer(reader, "flows", Node::FLOWS);
     let name = name?;
     Some(Node {
@@ -50,6 +51,7 @@ pub fn node(reader: &mut Reader, root: &DeTable<'_>) -> Option<Node> {
         metrics,
         idle: idle.unwrap_or(true),
         store,
+        sync_interval: sync_interval.unwrap_or(Node::DEFAULT_SYNC_INTERVAL),
         flows: flows.unwrap_or(Node::DEFAULT_FLOWS),
     })
 }
