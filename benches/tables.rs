@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rustyrail::table::conn::{ConnOwner, ConnSettings, Segment};
-use rustyrail::table::hash::{
-    BURST, FlowBlocks, FlowBurst, flow_hash_v4, flow_hash_v4_burst, flow_hash_v6,
-};
+use rustyrail::table::hash::{BURST, V4Flows, flow_hash_v4, flow_hash_v4_burst, flow_hash_v6};
 use rustyrail::table::maglev::{Maglev, TableSize};
 use rustyrail::table::publish::Publisher;
 use rustyrail::table::{BackendId, FlowHash, HashKey, Nanos};
@@ -67,9 +65,14 @@ fn hash(c: &mut Bench) {
     });
     group.throughput(Throughput::Elements(BURST as u64));
     group.bench_function("IPv4 burst", |b| {
-        let mut burst = FlowBurst::new();
-        for lane in 0..BURST {
-            burst.set(lane, FlowBlocks::v4(6, source, vip, lane as u16, 443));
+        let mut burst = V4Flows {
+            protocol: [6; BURST],
+            source: [u32::from_le_bytes(source); BURST],
+            destination: [u32::from_le_bytes(vip); BURST],
+            ..V4Flows::default()
+        };
+        for (lane, ports) in burst.ports.iter_mut().enumerate() {
+            *ports = lane as u32 | 443 << 16;
         }
         let mut out = [FlowHash::default(); BURST];
         b.iter(|| flow_hash_v4_burst(&key(), black_box(&burst), black_box(&mut out)));

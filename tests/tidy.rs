@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hw", &["cpu"]),
     ("sync", &[]),
     ("table", &["wire", "hw", "sync"]),
-    ("pipeline", &["table", "wire"]),
+    ("pipeline", &["table", "wire", "hw"]),
     ("worker", &["pipeline", "table", "wire"]),
     ("pool", &["table", "wire"]),
     ("store", &[]),

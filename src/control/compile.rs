@@ -394,6 +394,7 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
                 };
                 configured.min(known.max(least))
             });
+        let detours = via_gateway && config.ports.len() > 1;
         Some(Backend {
             service: index,
             state: match backend.state {
@@ -404,8 +405,8 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
             },
             hop,
             egress: way.resolved.then_some(way.port),
-            detours: via_gateway && config.ports.len() > 1,
-            plain: delivery == Delivery::Tunnel && template.is_plain(),
+            detours,
+            plain: delivery == Delivery::Tunnel && template.is_plain() && !detours,
             mtu,
             delivery,
             template,

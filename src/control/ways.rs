@@ -178,13 +178,14 @@ fn way<L: LinkAddresses>(
         .mtu
         .get()
         .min(known.map_or(u16::MAX, |known| known.max(least)));
+    let detours = via_gateway && config.ports.len() > 1;
     let backend = Backend {
         service: ServiceIndex::NONE,
         state: BackendState::Up,
         hop,
         egress: way.resolved.then_some(way.port),
-        detours: via_gateway && config.ports.len() > 1,
-        plain: template.is_plain(),
+        detours,
+        plain: template.is_plain() && !detours,
         mtu,
         delivery: Delivery::Tunnel,
         template,

@@ -1,7 +1,7 @@
 //! The sans-IO packet path: frames in, verdicts out.
 //!
-//! A burst goes through two stages. [`Pipeline::front`] parses every frame, hashes the flows and asks
-//! the caches for the connection buckets; [`Pipeline::finish`] decides and rewrites. The worker runs
+//! A burst goes through two stages. [`Pipeline::front`] parses every frame, hashes the flows and finds their
+//! services; [`Pipeline::steer_burst`] finds the backends and [`Pipeline::conclude`] rewrites. The worker runs
 //! the front of one burst before it finishes the one before, so the memory has a burst's time to
 //! arrive. Between the two only offsets, keys and hashes are kept: if the snapshot changed in
 //! between, the front is run again, so no index outlives the snapshot it came from.
@@ -12,6 +12,7 @@ mod fragment;
 pub mod frame;
 mod icmp;
 mod local;
+mod packet;
 mod path_error;
 mod peer;
 mod plain;
@@ -19,6 +20,7 @@ mod quoted;
 pub mod rewrite;
 pub mod shared;
 mod split;
+pub mod stage;
 mod steer;
 mod tags;
 mod too_big;
@@ -29,9 +31,7 @@ use std::sync::Arc;
 
 use crate::table::conn::{ConnOwner, ConnStats};
 use crate::table::counters::Counters;
-use crate::table::hash::{
-    BURST, FlowBurst, FlowHash, V6FlowBurst, flow_hash_v4_burst, flow_hash_v6_burst,
-};
+use crate::table::hash::{BURST, FlowHash};
 use crate::table::limiter::TokenBucket;
 use crate::table::news::Sighting;
 use crate::table::service::Address;
@@ -39,47 +39,17 @@ use crate::table::snapshot::{Backend, PortIndex, Snapshot};
 use crate::table::{BackendId, HashKey, Nanos};
 use crate::wire::IpProtocol;
 
-use classify::{Kind, Parsed, classify};
+use classify::{Kind, Parsed};
 use frame::Frame;
-use plain::plain;
+use packet::Packet;
 use shared::Shared;
+use stage::{Lanes, Way, read};
 use verdict::{DropReason, Verdict};
+
+pub use stage::{Stage, Ways};
 
 /// New flows in a burst from which on the next one's Maglev slots are asked for ahead.
 const FLOODED: u64 = BURST as u64 / 4;
-
-/// What is known of a burst between its two stages.
-#[derive(Debug)]
-pub struct Stage {
-    parsed: [Parsed; BURST],
-    len: usize,
-    generation: u64,
-    ingress: PortIndex,
-}
-
-impl Stage {
-    /// An empty stage.
-    pub fn new() -> Self {
-        Stage {
-            parsed: [Parsed::EMPTY; BURST],
-            len: 0,
-            generation: 0,
-            ingress: PortIndex(0),
-        }
-    }
-
-    /// Forgets the burst.
-    #[inline]
-    pub fn clear(&mut self) {
-        self.len = 0;
-    }
-}
-
-impl Default for Stage {
-    fn default() -> Self {
-        Stage::new()
-    }
-}
 
 /// One worker's packet path and the state only that worker writes.
 #[derive(Debug)]
@@ -90,8 +60,7 @@ pub struct Pipeline {
     icmp_limit: TokenBucket,
     /// Most flows of the last burst were new.
     flooded: bool,
-    lanes: FlowBurst,
-    lanes_v6: V6FlowBurst,
+    lanes: Lanes,
     hash_key: HashKey,
     generation: u64,
     now: Nanos,
@@ -111,8 +80,7 @@ impl Pipeline {
             shared,
             icmp_limit: TokenBucket::per_second(0),
             flooded: false,
-            lanes: FlowBurst::new(),
-            lanes_v6: V6FlowBurst::new(),
+            lanes: Lanes::default(),
             hash_key,
             generation: 0,
             now: Nanos(0),
@@ -134,104 +102,62 @@ impl Pipeline {
         self.now
     }
 
-    /// First stage: parse and hash. Changes no frame.
-    pub fn front<F: Frame>(
-        &mut self,
-        snapshot: &Snapshot,
-        ingress: PortIndex,
-        frames: &[F],
-        stage: &mut Stage,
-    ) {
-        self.adopt(snapshot);
-        stage.generation = snapshot.generation;
-        stage.ingress = ingress;
-        stage.len = frames.len().min(BURST);
-        let port = snapshot.ports.get(usize::from(ingress.0));
-        let (mut v6, mut rest) = (0u32, 0u32);
-        for (lane, (frame, parsed)) in frames.iter().zip(&mut stage.parsed).enumerate() {
-            frame.prefetch_headroom();
-            let lanes = (lane, &mut self.lanes, &mut self.lanes_v6);
-            let plain = port.is_some_and(|port| plain(port, frame.data(), parsed, lanes));
-            rest |= u32::from(!plain) << lane;
-            v6 |= u32::from(parsed.is_v6()) << lane;
-        }
-        let key = &snapshot.hash_key;
-        let mut hashes = [FlowHash(0); BURST];
-        flow_hash_v4_burst(key, &self.lanes, &mut hashes);
-        for (parsed, hash) in stage.parsed.iter_mut().zip(hashes) {
-            parsed.hash = hash;
-        }
-        if v6 != 0 {
-            flow_hash_v6_burst(key, &self.lanes_v6, &mut hashes);
-            for lane in lanes_of(v6) {
-                stage.parsed[lane].hash = hashes[lane];
-            }
-        }
-        for lane in lanes_of(rest) {
-            let parsed = &mut stage.parsed[lane];
-            *parsed = classify(snapshot, ingress, frames[lane].data());
-            parsed.hash = flow_hash(snapshot, parsed);
-        }
-        if snapshot.peers.mirror {
-            Self::sift(snapshot, frames, &mut stage.parsed);
-        }
-    }
-
-    /// Second stage: a verdict for every frame, in order; frames are rewritten for it. Meanwhile the
+    /// Second stage, for one frame after the other: its verdict; the frame is rewritten for it. Meanwhile the
     /// connection buckets of the burst behind this one are asked for, one with every step: all at once
     /// they would be more than a core can wait for.
-    pub fn finish<F: Frame>(
+    #[inline(always)]
+    pub fn conclude<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
-        frames: &mut [F],
-        stage: &mut Stage,
-        now: Nanos,
+        frame: &mut F,
+        (lane, stage, ways): (usize, &Stage, &Ways<'_>),
         behind: &Stage,
-        verdicts: &mut [Verdict; BURST],
-    ) {
-        self.advance(now);
-        if stage.generation != snapshot.generation {
-            self.front(snapshot, stage.ingress, frames, stage);
-        }
-        let misses = self.conns.stats().misses;
-        let mut next = behind.parsed.iter().take(behind.len);
-        for ((frame, parsed), verdict) in frames.iter_mut().zip(&stage.parsed).zip(verdicts) {
-            if let Some(next) = next.next() {
-                self.foresee(snapshot, next);
-            }
-            *verdict = if snapshot.keeps_tags {
-                self.process_keeping(snapshot, frame, parsed, stage.ingress)
-            } else {
-                self.process(snapshot, frame, parsed, stage.ingress)
-            };
-            if !matches!(verdict, Verdict::Forward(_)) {
-                self.count(*verdict);
+    ) -> Verdict {
+        self.foresee(snapshot, behind, lane);
+        let way = ways.of(lane);
+        if let Way::To(id, backend) = way {
+            let len = frame.data().len();
+            if let Some(port) = rewrite::forward_plain(frame, stage.extent(lane), backend) {
+                self.counters.forward(id, len);
+                return Verdict::Forward(port);
             }
         }
-        next.for_each(|next| self.foresee(snapshot, next));
-        self.flooded = self.conns.stats().misses - misses > FLOODED;
+        self.look_closer(snapshot, frame, lane, stage, way)
     }
 
-    /// Asks for the connection buckets of a burst that came behind none.
-    pub fn prefetch(&self, snapshot: &Snapshot, stage: &Stage) {
-        let burst = stage.parsed.iter().take(stage.len);
-        burst.for_each(|parsed| self.foresee(snapshot, parsed));
-    }
-
-    /// Asks for what a packet of the next burst will need: its flow's bucket; and while most flows are
-    /// new, its slot.
-    #[inline(always)]
-    fn foresee(&self, snapshot: &Snapshot, parsed: &Parsed) {
-        self.conns.prefetch(parsed.hash);
-        if self.flooded
-            && let Some(index) =
-                snapshot
-                    .map
-                    .lookup(parsed.destination, parsed.protocol.0, parsed.ports.1)
-            && let Some(service) = snapshot.service(index)
-        {
-            service.maglev.prefetch(parsed.hash);
-        }
+    /// A frame of a burst that is not a packet on its way to a backend by the most common means.
+    #[inline(never)]
+    fn look_closer<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frame: &mut F,
+        lane: usize,
+        stage: &Stage,
+        way: Way<'_>,
+    ) -> Verdict {
+        let ingress = stage.ingress;
+        let verdict = match way {
+            Way::To(id, backend) => {
+                let packet = stage.packet(lane);
+                match self.deliver(snapshot, frame, &packet, ingress, (id, backend)) {
+                    Verdict::Drop(DropReason::TooBig) => {
+                        let parsed = read(snapshot, ingress, frame);
+                        self.too_long(snapshot, frame, &parsed, ingress, (id, backend))
+                    }
+                    other => other,
+                }
+            }
+            Way::Refused(refusal) => {
+                let parsed = read(snapshot, ingress, frame);
+                self.refuse(snapshot, frame, &parsed, ingress, refusal)
+            }
+            Way::Other => {
+                let parsed = &stage.parsed[lane % BURST];
+                self.process_keeping(snapshot, frame, parsed, ingress)
+            }
+        };
+        self.count(verdict);
+        verdict
     }
 
     /// Both stages for one frame, outside of a burst: one that was held, or a test's.
@@ -244,8 +170,7 @@ impl Pipeline {
     ) -> Verdict {
         self.adopt(snapshot);
         self.advance(now);
-        let mut parsed = classify(snapshot, ingress, frame.data());
-        parsed.hash = flow_hash(snapshot, &parsed);
+        let mut parsed = read(snapshot, ingress, frame);
         if snapshot.peers.mirror {
             Self::sift(
                 snapshot,
@@ -258,7 +183,8 @@ impl Pipeline {
         verdict
     }
 
-    /// The whole way of one packet.
+    /// The whole way of one packet. Those that [`plain`] reads come by steps 4 to 6 in
+    /// [`Pipeline::front`], [`Pipeline::steer_burst`] and [`Pipeline::conclude`], a burst at a time.
     ///
     /// 1. A frame that is broken or not IP is done with at once.
     /// 2. ICMP for a VIP or for the rail concerns the path itself, not a connection.
@@ -266,7 +192,6 @@ impl Pipeline {
     /// 4. The destination names a service, or the packet is for the rail, its host, or nobody.
     /// 5. Connection table or Maglev slot choose the backend; without one, a rail elsewhere may help.
     /// 6. The packet is wrapped for that backend and its next hop.
-    #[inline(always)]
     fn process<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
@@ -291,7 +216,7 @@ impl Pipeline {
             return self.unclaimed(snapshot, frame, parsed, ingress);
         };
         match self.steer(snapshot, index, parsed) {
-            Ok(backend) => self.deliver(snapshot, frame, parsed, ingress, backend),
+            Ok(to) => self.send(snapshot, frame, parsed, ingress, to),
             Err(refusal) => self.refuse(snapshot, frame, parsed, ingress, refusal),
         }
     }
@@ -312,10 +237,43 @@ impl Pipeline {
         }
     }
 
-    /// Sends the packet on its way to a backend and counts it there; if it does not fit, its sender is
-    /// told.
-    #[inline(always)]
+    /// Sends the packet on its way to a backend and counts it there.
     fn deliver<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frame: &mut F,
+        packet: &Packet,
+        ingress: PortIndex,
+        (id, backend): (BackendId, &Backend),
+    ) -> Verdict {
+        let len = frame.data().len();
+        let verdict = rewrite::forward(snapshot, frame, packet, ingress, backend);
+        if matches!(verdict, Verdict::Forward(_)) {
+            self.counters.forward(id, len);
+        }
+        verdict
+    }
+
+    /// As [`Pipeline::deliver`]; if it does not fit, its sender is told.
+    fn send<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frame: &mut F,
+        parsed: &Parsed,
+        ingress: PortIndex,
+        to: (BackendId, &Backend),
+    ) -> Verdict {
+        match self.deliver(snapshot, frame, &parsed.into(), ingress, to) {
+            Verdict::Drop(DropReason::TooBig) => {
+                self.too_long(snapshot, frame, parsed, ingress, to)
+            }
+            other => other,
+        }
+    }
+
+    /// What becomes of a packet that does not fit the way to its backend.
+    #[cold]
+    fn too_long<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
         frame: &mut F,
@@ -323,18 +281,11 @@ impl Pipeline {
         ingress: PortIndex,
         (id, backend): (BackendId, &Backend),
     ) -> Verdict {
-        let len = frame.data().len();
-        match rewrite::forward(snapshot, frame, parsed, ingress, backend) {
-            forwarded @ Verdict::Forward(_) => {
-                self.counters.forward(id, len);
-                forwarded
-            }
+        if parsed.dont_fragment {
+            self.too_big(snapshot, frame, parsed, ingress, backend)
+        } else {
             // Later pieces are cut once more as well; RFC 791 has an offset for it.
-            Verdict::Drop(DropReason::TooBig) if !parsed.dont_fragment => Verdict::Split(Some(id)),
-            Verdict::Drop(DropReason::TooBig) => {
-                self.too_big(snapshot, frame, parsed, ingress, backend)
-            }
-            other => other,
+            Verdict::Split(Some(id))
         }
     }
 
@@ -384,15 +335,6 @@ impl Pipeline {
         // A full queue loses news on purpose: see `News`.
         let _ = self.shared.news.push(sighting);
     }
-}
-
-/// The lanes whose bits are set.
-fn lanes_of(mut bits: u32) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let lane = bits.trailing_zeros() as usize;
-        bits &= bits.wrapping_sub(1);
-        (lane < BURST).then_some(lane)
-    })
 }
 
 /// The hash of one packet's 5-tuple, outside of a burst.

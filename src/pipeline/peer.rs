@@ -99,7 +99,7 @@ impl Pipeline {
         let Some(way) = rail.ways.of(parsed.is_v6()) else {
             return Verdict::Drop(DropReason::Neighbor);
         };
-        match rewrite::forward(snapshot, frame, parsed, ingress, way) {
+        match rewrite::forward(snapshot, frame, &parsed.into(), ingress, way) {
             Verdict::Drop(DropReason::TooBig) if !parsed.dont_fragment => Verdict::Split(None),
             Verdict::Drop(DropReason::TooBig) => {
                 self.too_big(snapshot, frame, parsed, ingress, way)

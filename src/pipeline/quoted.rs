@@ -51,7 +51,7 @@ impl Pipeline {
         let Some(backend) = snapshot.backend(id) else {
             return Verdict::Drop(DropReason::NoBackend);
         };
-        self.deliver(snapshot, frame, parsed, ingress, (id, backend))
+        self.send(snapshot, frame, parsed, ingress, (id, backend))
     }
 }
 

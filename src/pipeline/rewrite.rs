@@ -12,8 +12,8 @@ use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
 use crate::wire::{IpProtocol, TrafficClass, view_mut};
 
-use super::classify::Parsed;
 use super::frame::Frame;
+use super::packet::{Extent, Packet};
 use super::verdict::{DropReason, Verdict};
 
 /// First source port of GUE packets: the dynamic range, of which 14 bits come from the flow hash.
@@ -22,39 +22,62 @@ const GUE_SOURCE_MASK: u16 = 0x3fff;
 /// Bytes of an untagged link header.
 const LINK_LEN: usize = 14;
 
-/// Sends the packet to `backend`: wrapped, addressed to the next hop, or held until that is known.
+/// Sends a plain packet to a backend with a plain template and one way to it: what most packets are. For any
+/// other backend, and what is too long, ask [`forward`]; nothing has changed then.
 #[inline(always)]
-pub fn forward<F: Frame>(
+pub(super) fn forward_plain<F: Frame>(
+    frame: &mut F,
+    packet: Extent,
+    backend: &Backend,
+) -> Option<PortIndex> {
+    let template = &backend.template;
+    let len = packet.end.wrapping_sub(packet.start);
+    let total = u32::from(len) + u32::from(template.overhead());
+    if !backend.plain || total > u32::from(backend.mtu) {
+        return None;
+    }
+    let port = backend.egress?;
+    let (start, end) = (usize::from(packet.start), usize::from(packet.end));
+    let data = frame.rewrap(start, end, usize::from(template.len))?;
+    template.write(data);
+    let total = total as u16;
+    let head = data.first_chunk_mut::<{ LINK_LEN + 20 }>()?;
+    let sum = template.checksum(total, packet.class, 0);
+    head[LINK_LEN + 1] = packet.class;
+    head[LINK_LEN + 2..LINK_LEN + 4].copy_from_slice(&total.to_be_bytes());
+    head[LINK_LEN + 10..LINK_LEN + 12].copy_from_slice(&sum.to_be_bytes());
+    Some(port)
+}
+
+/// Sends the packet to `backend`: wrapped, addressed to the next hop, or held until that is known.
+pub(super) fn forward<F: Frame>(
     snapshot: &Snapshot,
     frame: &mut F,
-    parsed: &Parsed,
+    packet: &Packet,
     ingress: PortIndex,
     backend: &Backend,
 ) -> Verdict {
     if backend.detours
         && let Some(hop) = detour(snapshot, backend, ingress)
     {
-        return forward_by(hop, snapshot, frame, parsed, backend);
+        return forward_by(hop, snapshot, frame, packet, backend);
     }
     let Some(port) = backend.egress else {
         return Verdict::Hold(backend.hop);
     };
     let template = &backend.template;
-    if parsed.ip_len() + usize::from(template.overhead()) > usize::from(backend.mtu) {
+    if packet.ip_len() + usize::from(template.overhead()) > usize::from(backend.mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
-    let (from, end) = (usize::from(parsed.l3), usize::from(parsed.end));
+    let (from, end) = (usize::from(packet.l3), usize::from(packet.end));
     let Some(data) = frame.rewrap(from, end, usize::from(template.len)) else {
         return Verdict::Drop(DropReason::NoHeadroom);
     };
     template.write(data);
-    if backend.plain {
-        finish_plain(data, parsed, template);
-    } else {
-        finish(&mut data[usize::from(template.link_len)..], parsed, backend);
-    }
+    finish(&mut data[usize::from(template.link_len)..], packet, backend);
     Verdict::Forward(port)
 }
+
 /// The gateway to use instead of the one in the template: a packet for a gateway leaves by the port it
 /// came in through, if that has a live gateway of its own.
 fn detour<'a>(snapshot: &'a Snapshot, backend: &Backend, ingress: PortIndex) -> Option<&'a Hop> {
@@ -72,47 +95,33 @@ fn forward_by<F: Frame>(
     hop: &Hop,
     snapshot: &Snapshot,
     frame: &mut F,
-    parsed: &Parsed,
+    packet: &Packet,
     backend: &Backend,
 ) -> Verdict {
     let template = &backend.template;
     let mtu = backend.mtu.min(port_mtu(snapshot, hop.port));
-    if parsed.ip_len() + usize::from(template.overhead()) > usize::from(mtu) {
+    if packet.ip_len() + usize::from(template.overhead()) > usize::from(mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
     let link_len = hop.link.len();
     let head = link_len + usize::from(template.overhead());
-    let Some(data) = frame.rewrap(parsed.l3.into(), parsed.end.into(), head) else {
+    let Some(data) = frame.rewrap(packet.l3.into(), packet.end.into(), head) else {
         return Verdict::Drop(DropReason::NoHeadroom);
     };
     let ethertype = if template.outer_v6 { 0x86dd } else { 0x0800 };
     hop.link.write(ethertype, data);
     data[link_len..head].copy_from_slice(&template.bytes()[usize::from(template.link_len)..]);
-    finish(&mut data[link_len..], parsed, backend);
+    finish(&mut data[link_len..], packet, backend);
     Verdict::Forward(hop.port)
 }
 
-/// Fills in what depends on the packet. `packet` starts behind the link header.
-#[inline(never)]
-fn finish(packet: &mut [u8], parsed: &Parsed, backend: &Backend) {
+/// Fills in what depends on the packet. `bytes` start behind the link header.
+fn finish(bytes: &mut [u8], packet: &Packet, backend: &Backend) {
     match backend.delivery {
-        Delivery::Tunnel => patch(packet, &backend.template, parsed.class.0, parsed.hash),
-        Delivery::L3dsr { address, dscp } => l3dsr(packet, parsed, address, dscp),
-        Delivery::L2dsr if parsed.decapsulated => set_class(packet, parsed.class),
+        Delivery::Tunnel => patch(bytes, &backend.template, packet.class.0, packet.hash),
+        Delivery::L3dsr { address, dscp } => l3dsr(bytes, packet, address, dscp),
+        Delivery::L2dsr if packet.decapsulated => set_class(bytes, packet.class),
         Delivery::L2dsr => {}
-    }
-}
-
-/// As [`finish`] for what most packets leave in, a tunnel over IPv4 on an untagged link: DSCP and ECN,
-/// length, checksum. `data` starts with the link header.
-#[inline(always)]
-fn finish_plain(data: &mut [u8], parsed: &Parsed, template: &Template) {
-    let total = (data.len() - LINK_LEN) as u16;
-    if let Some(head) = data.first_chunk_mut::<{ LINK_LEN + 20 }>() {
-        let sum = template.checksum(total, parsed.class.0, 0);
-        head[LINK_LEN + 1] = parsed.class.0;
-        head[LINK_LEN + 2..LINK_LEN + 4].copy_from_slice(&total.to_be_bytes());
-        head[LINK_LEN + 10..LINK_LEN + 12].copy_from_slice(&sum.to_be_bytes());
     }
 }
 
@@ -203,9 +212,9 @@ fn set_class(packet: &mut [u8], class: TrafficClass) {
 /// Direct return on layer 3: the packet itself goes to the backend, which knows the service by the
 /// DSCP. IP and transport checksums follow the change (RFC 1624). ECN stays, but for what a tunnel
 /// that the packet came in adds to it.
-fn l3dsr(packet: &mut [u8], parsed: &Parsed, address: IpAddr, dscp: u8) {
-    let l4 = usize::from(parsed.l4 - parsed.l3);
-    let Some((header, transport)) = packet.split_at_mut_checked(l4) else {
+fn l3dsr(bytes: &mut [u8], packet: &Packet, address: IpAddr, dscp: u8) {
+    let l4 = usize::from(packet.l4 - packet.l3);
+    let Some((header, transport)) = bytes.split_at_mut_checked(l4) else {
         return;
     };
     match address {
@@ -214,29 +223,29 @@ fn l3dsr(packet: &mut [u8], parsed: &Parsed, address: IpAddr, dscp: u8) {
                 return;
             };
             let new = new.octets();
-            update_transport(transport, parsed, &ip.destination, &new);
+            update_transport(transport, packet, &ip.destination, &new);
             ip.set_destination(new.into());
-            ip.set_traffic_class(parsed.class.with_dscp(dscp));
+            ip.set_traffic_class(packet.class.with_dscp(dscp));
         }
         IpAddr::V6(new) => {
             let Some(ip) = view_mut::<Ipv6Header>(header) else {
                 return;
             };
             let new = new.octets();
-            update_transport(transport, parsed, &ip.destination, &new);
+            update_transport(transport, packet, &ip.destination, &new);
             ip.destination = new;
-            ip.set_traffic_class(parsed.class.with_dscp(dscp));
+            ip.set_traffic_class(packet.class.with_dscp(dscp));
         }
     }
 }
 
 /// Corrects the transport checksum for a changed destination address. Later fragments have none, and
 /// SCTP's does not cover addresses.
-fn update_transport(transport: &mut [u8], parsed: &Parsed, old: &[u8], new: &[u8]) {
-    if parsed.fragment.is_some_and(|f| !f.is_first()) {
+fn update_transport(transport: &mut [u8], packet: &Packet, old: &[u8], new: &[u8]) {
+    if packet.headless {
         return;
     }
-    let at = match parsed.protocol {
+    let at = match packet.protocol {
         IpProtocol::TCP => 16,
         IpProtocol::UDP | IpProtocol::UDPLITE | IpProtocol::DCCP => 6,
         _ => return,
@@ -245,12 +254,12 @@ fn update_transport(transport: &mut [u8], parsed: &Parsed, old: &[u8], new: &[u8
         return;
     };
     // RFC 768: zero says that the sender computed none, and stays.
-    if parsed.protocol == IpProtocol::UDP && field.get() == 0 {
+    if packet.protocol == IpProtocol::UDP && field.get() == 0 {
         return;
     }
     let sum = checksum::update_bytes(field.get(), old, new);
     // So a sum that comes out as zero is sent as all ones, as in UDP-Lite (RFC 3828, section 3.1).
-    let has_no_zero = matches!(parsed.protocol, IpProtocol::UDP | IpProtocol::UDPLITE);
+    let has_no_zero = matches!(packet.protocol, IpProtocol::UDP | IpProtocol::UDPLITE);
     field.set(if has_no_zero && sum == 0 { 0xffff } else { sum });
 }
 

@@ -7,11 +7,12 @@ use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::{Fragment, view, view_mut};
 
-use super::classify::{Parsed, classify};
+use super::classify::Parsed;
 use super::frame::Frame;
+use super::stage::read;
 use super::tags::{self, Tags};
 use super::verdict::{DropReason, Verdict};
-use super::{Pipeline, flow_hash, rewrite};
+use super::{Pipeline, rewrite};
 
 /// Bytes of an Ethernet header; a piece has no tags until it is sent.
 const LINK: usize = 14;
@@ -52,8 +53,7 @@ impl Pipeline {
         mut sink: impl FnMut(F, Verdict),
     ) {
         let frame = whole.data();
-        let mut parsed = classify(snapshot, ingress, frame);
-        parsed.hash = flow_hash(snapshot, &parsed);
+        let parsed = read(snapshot, ingress, whole);
         let mut pieces = 0;
         let mut counted = |piece, verdict| {
             pieces += 1;
@@ -118,7 +118,8 @@ impl Pipeline {
             };
             let mut made = make(piece)?;
             let parsed = head.write(&mut made, parsed, fragment)?;
-            let verdict = rewrite::forward(snapshot, &mut made, &parsed, ingress, backend);
+            let verdict =
+                rewrite::forward(snapshot, &mut made, &(&parsed).into(), ingress, backend);
             match verdict {
                 Verdict::Forward(_) => {}
                 Verdict::Drop(reason) => self.counters.count_drop(reason),

@@ -5,12 +5,11 @@ use crate::table::hash::FlowHash;
 use crate::table::service::ServiceIndex;
 use crate::table::snapshot::{Backend, BackendState, PortIndex, Service, Snapshot};
 use crate::table::{BackendId, Nanos};
-use crate::wire::IpProtocol;
-use crate::wire::tcp::TcpFlags;
 
 use super::Pipeline;
 use super::classify::Parsed;
 use super::frame::Frame;
+use super::packet::segment;
 use super::verdict::{DropReason, Verdict};
 
 /// Why a packet of a service goes to no backend.
@@ -24,19 +23,32 @@ pub(super) enum Refusal {
 
 impl Pipeline {
     /// The backend for a packet of a service, or why there is none.
-    #[inline(always)]
     pub(super) fn steer<'s>(
         &mut self,
         snapshot: &'s Snapshot,
         index: ServiceIndex,
         parsed: &Parsed,
     ) -> Result<(BackendId, &'s Backend), Refusal> {
-        let says = segment(parsed);
+        let says = segment(parsed.protocol, parsed.flags);
         let (hash, segment) = if snapshot.source_affinity {
             entry_of(snapshot, index, parsed, says)
         } else {
             (parsed.hash, says)
         };
+        self.pin(snapshot, index, hash, segment, says)
+    }
+
+    /// The backend of the entry `hash`, which is made if there is none. `segment` is what the packet says
+    /// to the entry, `says` what it says about its connection.
+    #[inline(always)]
+    pub(super) fn pin<'s>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        index: ServiceIndex,
+        hash: FlowHash,
+        segment: Segment,
+        says: Segment,
+    ) -> Result<(BackendId, &'s Backend), Refusal> {
         let Some(found) = self.conns.find(hash) else {
             let (id, backend) = choose(snapshot, index, hash, says, self.now)?;
             match self.conns.insert(hash, id, segment) {
@@ -149,31 +161,3 @@ fn lasting(segment: Segment) -> Segment {
         other => other,
     }
 }
-
-/// What the packet says about its connection: looked up, as a mix of protocols and flags would
-/// mispredict branches.
-#[inline(always)]
-fn segment(parsed: &Parsed) -> Segment {
-    let tcp = usize::from(parsed.protocol == IpProtocol::TCP) << 5;
-    SEGMENTS[usize::from(parsed.flags.0) & 0x1f | tcp]
-}
-
-/// By TCP flags FIN to ACK, and 32 for TCP.
-const SEGMENTS: [Segment; 64] = {
-    let mut segments = [Segment::Datagram; 64];
-    let mut at = 32;
-    while at < 64 {
-        let flags = TcpFlags(at as u8 & 0x1f);
-        segments[at] = if flags.intersects(TcpFlags::FIN) || flags.intersects(TcpFlags::RST) {
-            Segment::TcpClose
-        } else if flags.contains(TcpFlags::SYN) && flags.contains(TcpFlags::ACK) {
-            Segment::SynAck
-        } else if flags.contains(TcpFlags::SYN) {
-            Segment::Syn
-        } else {
-            Segment::TcpData
-        };
-        at += 1;
-    }
-    segments
-};

@@ -62,8 +62,7 @@ pub(super) fn keeps(snapshot: &Snapshot, ingress: PortIndex, port: PortIndex) ->
 }
 
 impl Pipeline {
-    /// As [`Pipeline::process`], where some port keeps tags.
-    #[cold]
+    /// As [`Pipeline::process`], with the tags put back where the port keeps them.
     pub(super) fn process_keeping<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
@@ -71,6 +70,9 @@ impl Pipeline {
         parsed: &Parsed,
         ingress: PortIndex,
     ) -> Verdict {
+        if !snapshot.keeps_tags {
+            return self.process(snapshot, frame, parsed, ingress);
+        }
         let tags = Tags::of(frame.data());
         let verdict = self.process(snapshot, frame, parsed, ingress);
         if let Verdict::Forward(port) | Verdict::Reply(port) = verdict

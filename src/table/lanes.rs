@@ -1,118 +1,67 @@
 //! The flow hashes of a whole burst at once, in plain loops that the compiler turns into vector code.
 
-use super::hash::{
-    BURST, FlowBlocks, FlowHash, HashKey, LENGTH_SHIFT, Sip13, sip13_two_blocks, v6_blocks,
-};
+use super::hash::{BURST, FlowHash, HashKey, LENGTH_SHIFT, Sip13, sip13_two_blocks};
 use crate::hw;
 
-/// The blocks of a burst as a structure of arrays, so that hashing them is one plain loop which the
-/// compiler turns into vector code. 5-tuples and 3-tuples mix freely: both are two blocks long.
-#[derive(Clone, Debug)]
-pub struct FlowBurst {
-    first: [u64; BURST],
-    last: [u64; BURST],
+/// The 5-tuples of a burst of IPv4 packets as a structure of arrays. What stands in the packets in several
+/// bytes is read as a little-endian number: addresses, and both ports together. Lanes never set keep
+/// what they held; their hashes mean nothing.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the fields are those of a packet")]
+pub struct V4Flows {
+    pub protocol: [u32; BURST],
+    pub source: [u32; BURST],
+    pub destination: [u32; BURST],
+    pub ports: [u32; BURST],
 }
 
-impl FlowBurst {
-    /// All lanes zero.
-    pub const fn new() -> Self {
-        FlowBurst {
-            first: [0; BURST],
-            last: [0; BURST],
-        }
-    }
-
-    /// Sets one lane. Lanes never set keep what they held; their hashes are not to be used.
-    #[inline(always)]
-    pub fn set(&mut self, lane: usize, blocks: FlowBlocks) {
-        self.first[lane] = blocks.first;
-        self.last[lane] = blocks.last;
-    }
-
-    /// Sets one lane to the 5-tuple that stands in these bytes of a packet, read as little-endian
-    /// numbers: addresses, and both ports.
-    #[inline(always)]
-    pub fn set_wire(
-        &mut self,
-        lane: usize,
-        protocol: u8,
-        source: u32,
-        destination: u32,
-        ports: u32,
-    ) {
-        let (source, destination) = (u64::from(source), u64::from(destination));
-        self.first[lane] = u64::from(protocol) | source << 8 | destination << 40;
-        self.last[lane] = destination >> 24 | u64::from(ports) << 8 | 13 << LENGTH_SHIFT;
-    }
+/// As [`V4Flows`]; of the two words of an address the first eight bytes are the first.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the fields are those of a packet")]
+pub struct V6Flows {
+    pub protocol: [u32; BURST],
+    pub source: [[u64; BURST]; 2],
+    pub destination: [[u64; BURST]; 2],
+    pub ports: [u32; BURST],
 }
 
-impl Default for FlowBurst {
-    fn default() -> Self {
-        FlowBurst::new()
-    }
-}
-
-/// Hashes all [`BURST`] lanes: `out[lane]` is what [`FlowBlocks::hash`] answers for that lane. Work
-/// is per burst, not per packet: half-empty bursts cost as much as full ones, and are cheap anyway.
-pub fn flow_hash_v4_burst(key: &HashKey, burst: &FlowBurst, out: &mut [FlowHash; BURST]) {
+/// Hashes all [`BURST`] lanes: what [`flow_hash_v4`](super::hash::flow_hash_v4) answers for each. Work is
+/// per burst, not per packet: half-empty bursts cost as much as full ones, and are cheap anyway.
+pub fn flow_hash_v4_burst(key: &HashKey, flows: &V4Flows, out: &mut [FlowHash; BURST]) {
     let (k0, k1) = (key.k0(), key.k1());
     hw::vectorised(
         #[inline(always)]
         || {
-            let lanes = burst.first.iter().zip(&burst.last);
-            for (out, (&first, &last)) in out.iter_mut().zip(lanes) {
+            for (lane, out) in out.iter_mut().enumerate() {
+                let protocol = u64::from(flows.protocol[lane]);
+                let source = u64::from(flows.source[lane]);
+                let destination = u64::from(flows.destination[lane]);
+                let ports = u64::from(flows.ports[lane]);
+                // The shift pushes the destination's fourth byte out; it opens the second block.
+                let first = protocol | source << 8 | destination << 40;
+                let last = destination >> 24 | ports << 8 | 13 << LENGTH_SHIFT;
                 *out = FlowHash(sip13_two_blocks(k0, k1, first, last));
             }
         },
     );
 }
 
-/// As [`FlowBurst`], for the five blocks of an IPv6 5-tuple.
-#[derive(Clone, Debug)]
-pub struct V6FlowBurst([[u64; BURST]; 5]);
-
-impl V6FlowBurst {
-    /// All lanes zero.
-    pub const fn new() -> Self {
-        V6FlowBurst([[0; BURST]; 5])
-    }
-
-    /// As [`FlowBurst::set_wire`].
-    #[inline(always)]
-    pub fn set_wire(
-        &mut self,
-        lane: usize,
-        protocol: u8,
-        source: u128,
-        destination: u128,
-        ports: u32,
-    ) {
-        let last = (destination >> 120) as u64 | u64::from(ports) << 8 | 37 << LENGTH_SHIFT;
-        let blocks = v6_blocks(protocol, source, destination, last);
-        for (word, block) in self.0.iter_mut().zip(blocks) {
-            word[lane] = block;
-        }
-    }
-}
-
-impl Default for V6FlowBurst {
-    fn default() -> Self {
-        V6FlowBurst::new()
-    }
-}
-
 /// As [`flow_hash_v4_burst`].
-pub fn flow_hash_v6_burst(key: &HashKey, burst: &V6FlowBurst, out: &mut [FlowHash; BURST]) {
+pub fn flow_hash_v6_burst(key: &HashKey, flows: &V6Flows, out: &mut [FlowHash; BURST]) {
     let (k0, k1) = (key.k0(), key.k1());
-    let [a, b, c, d, e] = &burst.0;
+    let ([s0, s1], [d0, d1]) = (&flows.source, &flows.destination);
     hw::vectorised(
         #[inline(always)]
         || {
             for (lane, out) in out.iter_mut().enumerate() {
+                let ports = u64::from(flows.ports[lane]);
+                let (s0, s1, d0, d1) = (s0[lane], s1[lane], d0[lane], d1[lane]);
                 let mut state = Sip13::new(k0, k1);
-                for block in [a[lane], b[lane], c[lane], d[lane], e[lane]] {
-                    state.block(block);
-                }
+                state.block(u64::from(flows.protocol[lane]) | s0 << 8);
+                state.block(s0 >> 56 | s1 << 8);
+                state.block(s1 >> 56 | d0 << 8);
+                state.block(d0 >> 56 | d1 << 8);
+                state.block(d1 >> 56 | ports << 8 | 37 << LENGTH_SHIFT);
                 *out = FlowHash(state.finish());
             }
         },

@@ -22,6 +22,7 @@
 
 pub mod conn;
 pub mod counters;
+mod exact;
 pub mod fragment;
 pub mod hash;
 pub mod host;

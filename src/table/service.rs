@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use super::exact::Exact;
+
 /// Index of a service in its snapshot. It means nothing under another snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceIndex(pub u16);
@@ -78,25 +80,52 @@ impl From<Address> for IpAddr {
     }
 }
 
-/// The compiled match: exact keys in an open-addressed hash, everything else in precedence order.
+/// The compiled match: exact keys in hash tables, everything else in precedence order.
 ///
-/// A full-length VIP with exact protocol and exact port outranks every other rule, so the hash is
+/// A full-length VIP with exact protocol and exact port outranks every other rule, so the tables are
 /// asked first and the (usually empty) list of rules only after a miss.
 #[derive(Debug, Default)]
 pub struct ServiceMap {
-    exact: Box<[Exact]>,
-    shift: u32,
+    v4: Exact<u64>,
+    v6: Exact<(u64, u64, u32)>,
     rules: Box<[Rule]>,
     vips: Box<[(Address, u32)]>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Exact {
-    high: u64,
-    low: u64,
-    /// Protocol, port and family in one word; zero is an empty place (the family is never zero).
+/// What an IPv4 service is found by: destination address, destination port and protocol, read as
+/// little-endian numbers from a packet's bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct V4Key(u64);
+
+impl V4Key {
+    /// The key from the bytes as they stand in a packet.
+    #[inline(always)]
+    pub fn from_wire(protocol: u8, destination: u32, port: u16) -> Self {
+        V4Key(u64::from(destination) | u64::from(port) << 32 | u64::from(protocol) << 48)
+    }
+}
+
+/// As [`V4Key`], for IPv6.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct V6Key {
+    destination: (u64, u64),
     tail: u32,
-    service: ServiceIndex,
+}
+
+impl V6Key {
+    /// The key from the bytes as they stand in a packet; of the address the first eight, then the last.
+    #[inline(always)]
+    pub fn from_wire(protocol: u8, destination: (u64, u64), port: u16) -> Self {
+        V6Key {
+            destination,
+            tail: u32::from(port) | u32::from(protocol) << 16,
+        }
+    }
+
+    #[inline(always)]
+    fn words(self) -> (u64, u64, u32) {
+        (self.destination.0, self.destination.1, self.tail)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,48 +137,19 @@ struct Rule {
     service: ServiceIndex,
 }
 
-const EMPTY: Exact = Exact {
-    high: 0,
-    low: 0,
-    tail: 0,
-    service: ServiceIndex(0),
-};
-
 impl ServiceMap {
     /// Compiles the keys; a service's index is its position in `keys`.
     pub fn new(keys: &[ServiceKey]) -> Self {
-        let exact: Vec<_> = keys
-            .iter()
-            .enumerate()
-            .filter(|(_, k)| k.is_exact())
-            .collect();
-        // At most half full, so a miss ends after a short run.
-        let places = (exact.len() * 2).next_power_of_two().max(2);
-        let mut map = ServiceMap {
-            exact: vec![EMPTY; places].into(),
-            shift: 64 - places.trailing_zeros(),
-            rules: Box::default(),
-            vips: keys
-                .iter()
-                .map(|k| (mask(k.vip, k.prefix), host_bits(k)))
-                .collect(),
-        };
-        for (index, key) in exact {
-            let (high, low, tail) = words(
-                key.vip.into(),
-                key.protocol.unwrap_or_default(),
-                key.ports.0,
-            );
-            let mut at = map.place(high, low, tail);
-            while map.exact[at].tail != 0 {
-                at = (at + 1) & (places - 1);
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (index, key) in keys.iter().enumerate().filter(|(_, key)| key.is_exact()) {
+            let service = ServiceIndex(index as u16);
+            let (protocol, port) = (key.protocol.unwrap_or_default(), key.ports.0);
+            match key.vip {
+                IpAddr::V4(vip) => v4.push((v4_key(vip.to_bits(), protocol, port).0, service)),
+                IpAddr::V6(vip) => {
+                    v6.push((v6_key(vip.to_bits(), protocol, port).words(), service))
+                }
             }
-            map.exact[at] = Exact {
-                high,
-                low,
-                tail,
-                service: ServiceIndex(index as u16),
-            };
         }
         let mut rules: Vec<_> = keys
             .iter()
@@ -157,38 +157,56 @@ impl ServiceMap {
             .filter(|(_, k)| !k.is_exact())
             .collect();
         rules.sort_by_key(|(_, k)| k.precedence());
-        map.rules = rules
-            .into_iter()
-            .map(|(index, k)| Rule {
-                vip: mask(k.vip, k.prefix),
-                shift: host_bits(k),
-                protocol: k.protocol,
-                ports: k.ports,
-                service: ServiceIndex(index as u16),
-            })
-            .collect();
-        map
+        let rules = rules.into_iter().map(|(index, k)| Rule {
+            vip: mask(k.vip, k.prefix),
+            shift: host_bits(k),
+            protocol: k.protocol,
+            ports: k.ports,
+            service: ServiceIndex(index as u16),
+        });
+        ServiceMap {
+            v4: Exact::new(&v4),
+            v6: Exact::new(&v6),
+            rules: rules.collect(),
+            vips: keys
+                .iter()
+                .map(|k| (mask(k.vip, k.prefix), host_bits(k)))
+                .collect(),
+        }
     }
 
     /// The service for a packet to `dst`; `port` is zero where the protocol has none.
     #[inline]
     pub fn lookup(&self, dst: Address, protocol: u8, port: u16) -> Option<ServiceIndex> {
-        let (high, low, tail) = words(dst, protocol, port);
-        let mut at = self.place(high, low, tail);
-        loop {
-            let found = self.exact.get(at)?;
-            if found.tail == tail && found.low == low && found.high == high {
-                return Some(found.service);
-            }
-            if found.tail == 0 {
-                break;
-            }
-            at = (at + 1) & (self.exact.len() - 1);
+        match dst {
+            Address::V4(dst) => self.lookup_v4(v4_key(dst, protocol, port)),
+            Address::V6(dst) => self.lookup_v6(v6_key(dst, protocol, port)),
         }
-        if self.rules.is_empty() {
-            return None;
+    }
+
+    /// As [`ServiceMap::lookup`].
+    #[inline(always)]
+    pub fn lookup_v4(&self, key: V4Key) -> Option<ServiceIndex> {
+        let exact = self.v4.get(key.0);
+        if exact.is_some() || self.rules.is_empty() {
+            return exact;
         }
-        self.lookup_rules(dst, protocol, port)
+        let destination = Address::V4((key.0 as u32).swap_bytes());
+        let port = (key.0 >> 32) as u16;
+        self.lookup_rules(destination, (key.0 >> 48) as u8, port.swap_bytes())
+    }
+
+    /// As [`ServiceMap::lookup`].
+    #[inline(always)]
+    pub fn lookup_v6(&self, key: V6Key) -> Option<ServiceIndex> {
+        let exact = self.v6.get(key.words());
+        if exact.is_some() || self.rules.is_empty() {
+            return exact;
+        }
+        let (first, last) = key.destination;
+        let destination = (u128::from(last) << 64 | u128::from(first)).swap_bytes();
+        let (protocol, port) = ((key.tail >> 16) as u8, key.tail as u16);
+        self.lookup_rules(Address::V6(destination), protocol, port.swap_bytes())
     }
 
     /// Whether the address belongs to any VIP, whatever protocol and port.
@@ -210,26 +228,21 @@ impl ServiceMap {
             })
             .map(|r| r.service)
     }
-
-    #[inline]
-    fn place(&self, high: u64, low: u64, tail: u32) -> usize {
-        // Fibonacci hashing; the keys are the operator's own VIPs, so nothing here is secret.
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mixed = (low ^ high.rotate_left(32) ^ (u64::from(tail) << 29)).wrapping_mul(GOLDEN);
-        (mixed >> self.shift) as usize
-    }
 }
 
-const FAMILY_V4: u32 = 1 << 30;
-const FAMILY_V6: u32 = 1 << 31;
+#[inline]
+fn v4_key(dst: u32, protocol: u8, port: u16) -> V4Key {
+    V4Key::from_wire(protocol, dst.swap_bytes(), port.swap_bytes())
+}
 
 #[inline]
-fn words(dst: Address, protocol: u8, port: u16) -> (u64, u64, u32) {
-    let tail = u32::from(protocol) << 16 | u32::from(port);
-    match dst {
-        Address::V4(a) => (0, u64::from(a), tail | FAMILY_V4),
-        Address::V6(a) => ((a >> 64) as u64, a as u64, tail | FAMILY_V6),
-    }
+fn v6_key(dst: u128, protocol: u8, port: u16) -> V6Key {
+    let dst = dst.swap_bytes();
+    V6Key::from_wire(
+        protocol,
+        (dst as u64, (dst >> 64) as u64),
+        port.swap_bytes(),
+    )
 }
 
 fn host_bits(key: &ServiceKey) -> u32 {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::hw;
+
 use super::{
     BackendId, FlowHash, HashKey,
     conn::Timeouts,
@@ -63,6 +65,13 @@ impl MacFilter {
             word: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
             mask: (1 << 48) - 1,
         }
+    }
+
+    /// The filter as two masks and values: for the first four bytes of a frame, and for those from the third
+    /// to the sixth, each read as a little-endian number.
+    #[inline]
+    pub fn halves(&self) -> [(u32, u32); 2] {
+        [0, 16].map(|shift| ((self.mask >> shift) as u32, (self.word >> shift) as u32))
     }
 
     /// Whether the frame is to this address. One too short to have a destination is not.
@@ -129,12 +138,22 @@ pub struct Backend {
     pub state: BackendState,
     /// Reached through a gateway where several ports may have one: the ingress port's own is preferred.
     pub detours: bool,
-    /// Delivered in a tunnel whose template [is plain](Template::is_plain).
+    /// Delivered in a tunnel whose template [is plain](Template::is_plain), without [detours](Backend::detours).
     pub plain: bool,
     /// Headers a packet to it leaves with.
     pub template: Template,
     /// How packets get there.
     pub delivery: Delivery,
+}
+
+impl Backend {
+    /// Asks for what forwarding to it reads: the two lines that [`Template`] ends in at the latest.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        let start = std::ptr::from_ref(self).cast::<u8>();
+        hw::prefetch_read(start);
+        hw::prefetch_read(start.wrapping_add(64));
+    }
 }
 
 /// One service.

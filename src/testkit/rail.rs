@@ -229,17 +229,13 @@ impl Rail {
 
     /// The second stage of a burst, under the snapshot of now.
     pub fn finish(&mut self, frames: &mut [Frame], stage: &mut Stage) -> Vec<Verdict> {
-        let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
-        let behind = &Stage::new();
-        self.pipeline.finish(
-            &self.snapshot,
-            frames,
-            stage,
-            self.now,
-            behind,
-            &mut verdicts,
-        );
-        let verdicts = verdicts[..frames.len()].to_vec();
+        let (snapshot, behind) = (&self.snapshot, &Stage::new());
+        let ways = self.pipeline.steer_burst(snapshot, frames, stage, self.now);
+        let mut verdicts = Vec::new();
+        for (lane, frame) in frames.iter_mut().enumerate() {
+            let place = (lane, &*stage, &ways);
+            verdicts.push(self.pipeline.conclude(snapshot, frame, place, behind));
+        }
         let to_host = verdicts.iter().filter(|v| matches!(v, Verdict::Host(_)));
         // There is a host here that takes everything.
         self.counters.to_host.add(to_host.count() as u64);

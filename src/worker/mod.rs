@@ -123,7 +123,6 @@ impl Worker {
     #[inline]
     pub fn round(&mut self, observer: &mut impl Observer) -> usize {
         let snapshot = self.reader.current();
-        let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
         let mut received = 0;
         for (index, input) in self.inputs.iter_mut().enumerate() {
             let ingress = PortIndex(index as u8);
@@ -139,13 +138,11 @@ impl Worker {
             }
             observer.done(Step::Front);
             let (before, newest) = input.previous();
-            if before.burst.is_empty() {
-                self.pipeline.prefetch(snapshot, &newest.stage);
-            } else {
-                let (burst, stage) = (&mut before.burst, &mut before.stage);
-                self.pipeline
-                    .finish(snapshot, burst, stage, now, &newest.stage, &mut verdicts);
-                observer.done(Step::Finish);
+            let (burst, stage) = (&mut before.burst, &mut before.stage);
+            let finished = burst.len();
+            if finished > 0 {
+                let ways = self.pipeline.steer_burst(snapshot, burst, stage, now);
+                observer.done(Step::Steer);
                 let mut dispatch = Dispatch {
                     outputs: &mut self.outputs,
                     hold: &mut self.hold,
@@ -156,10 +153,17 @@ impl Worker {
                     snapshot,
                     counters: &self.counters,
                 };
-                for (mbuf, verdict) in burst.drain().zip(verdicts) {
+                for (lane, mut mbuf) in burst.drain().enumerate() {
+                    let place = (lane, &*stage, &ways);
+                    let verdict =
+                        dispatch
+                            .pipeline
+                            .conclude(snapshot, &mut mbuf, place, &newest.stage);
                     dispatch.deliver(mbuf, verdict, ingress, now);
                 }
+                observer.done(Step::Finish);
             }
+            self.pipeline.prefetch(snapshot, &newest.stage, finished);
         }
         let waits = !self.inbox.is_empty() || self.host.waits();
         if waits || !self.hold.is_empty() || !self.early.is_empty() {

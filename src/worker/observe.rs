@@ -7,7 +7,9 @@ pub enum Step {
     Receive,
     /// The front stage of the newest burst is done.
     Front,
-    /// The burst before it has its verdicts and its headers.
+    /// The burst before it has its backends.
+    Steer,
+    /// That burst has its verdicts and headers, and is dealt out to the outputs.
     Finish,
     /// All outputs are flushed.
     Send,
@@ -15,7 +17,13 @@ pub enum Step {
 
 impl Step {
     /// All steps, in order.
-    pub const ALL: [Step; 4] = [Step::Receive, Step::Front, Step::Finish, Step::Send];
+    pub const ALL: [Step; 5] = [
+        Step::Receive,
+        Step::Front,
+        Step::Steer,
+        Step::Finish,
+        Step::Send,
+    ];
 }
 
 /// Told when a step of a round is done. The unit type looks away and costs nothing.

@@ -135,6 +135,7 @@ impl Report {
             "cycles_by_step": {
                 "receive": figures.steps[Step::Receive as usize] - source * self.tsc_ghz,
                 "front": figures.steps[Step::Front as usize],
+                "steer": figures.steps[Step::Steer as usize],
                 "finish": figures.steps[Step::Finish as usize],
                 "send": figures.steps[Step::Send as usize],
             },
@@ -157,13 +158,14 @@ impl Report {
             "generator",
             "receive",
             "front",
+            "steer",
             "finish",
             "send",
             "hits",
         ]);
         for (scenario, figures) in &self.rows {
             let source = median(&figures.source);
-            let [receive, front, finish, send] = figures.steps;
+            let [receive, front, steer, finish, send] = figures.steps;
             let number = |value: f64| format!("{value:.1}");
             table.add_row([
                 scenario.name.to_owned(),
@@ -175,12 +177,13 @@ impl Report {
                 number(source),
                 number(receive - source * self.tsc_ghz),
                 number(front),
+                number(steer),
                 number(finish),
                 number(send),
                 format!("{:.0} %", figures.hit_rate() * 100.0),
             ]);
         }
-        for index in 1..12 {
+        for index in 1..13 {
             if let Some(column) = table.column_mut(index) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

@@ -163,6 +163,12 @@ impl Entry {
         u64::from(self.age(now).0) * Tick::SECONDS
     }
 
+    /// The entry was stamped in this tick.
+    #[inline(always)]
+    pub(super) fn is_fresh(self, now: Tick) -> bool {
+        ((self.word >> AGE_SHIFT) as u32 ^ now.0) & AGE_MASK == 0
+    }
+
     /// Ticks since the entry was stamped, modulo the wrap.
     #[inline(always)]
     pub(super) fn age(self, now: Tick) -> Age {

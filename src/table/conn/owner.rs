@@ -184,7 +184,8 @@ impl ConnOwner {
             let Some(entry) = Entry::from_word(word.load(Ordering::Relaxed)) else {
                 continue;
             };
-            if self.timeouts.expired(entry, self.tick) {
+            // Most entries were stamped this very tick.
+            if !entry.is_fresh(self.tick) && self.timeouts.expired(entry, self.tick) {
                 word.store(0, Ordering::Relaxed);
                 self.stats.expired += 1;
                 self.stats.occupancy -= 1;

@@ -1,0 +1,99 @@
+//! What is left of an IP packet once it has been read: what steering and rewriting go by.
+
+use crate::table::conn::Segment;
+use crate::table::hash::FlowHash;
+use crate::wire::tcp::TcpFlags;
+use crate::wire::{IpProtocol, TrafficClass};
+
+use super::classify::Parsed;
+
+/// An IP packet with its place in the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packet {
+    /// Hash of the 5-tuple.
+    pub hash: FlowHash,
+    /// Where the IP header starts, bytes from the start of the frame.
+    pub l3: u16,
+    /// Where the transport header starts.
+    pub l4: u16,
+    /// Where the IP packet ends.
+    pub end: u16,
+    /// Transport protocol.
+    pub protocol: IpProtocol,
+    /// DSCP and ECN for an outer header.
+    pub class: TrafficClass,
+    /// What it says about its connection.
+    pub says: Segment,
+    /// It came in a tunnel.
+    pub decapsulated: bool,
+    /// A fragment without a transport header.
+    pub headless: bool,
+}
+
+/// As much of a plain packet as most backends need.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    /// Where the IP header starts.
+    pub start: u16,
+    /// Where the IP packet ends.
+    pub end: u16,
+    /// DSCP and ECN.
+    pub class: u8,
+}
+
+impl Packet {
+    /// Bytes of the IP packet.
+    #[inline(always)]
+    pub(super) fn ip_len(&self) -> usize {
+        usize::from(self.end.saturating_sub(self.l3))
+    }
+}
+
+impl From<&Parsed> for Packet {
+    fn from(parsed: &Parsed) -> Self {
+        Packet {
+            hash: parsed.hash,
+            l3: parsed.l3,
+            l4: parsed.l4,
+            end: parsed.end,
+            protocol: parsed.protocol,
+            class: parsed.class,
+            says: segment(parsed.protocol, parsed.flags),
+            decapsulated: parsed.decapsulated,
+            headless: parsed.fragment.is_some_and(|f| !f.is_first()),
+        }
+    }
+}
+
+/// What a packet says about its connection.
+#[inline(always)]
+pub(super) fn segment(protocol: IpProtocol, flags: TcpFlags) -> Segment {
+    let tcp = u32::from(protocol == IpProtocol::TCP) << 5;
+    segment_of(u32::from(flags.0) & 0x1f | tcp)
+}
+
+/// By TCP flags FIN to ACK, and 32 for TCP: looked up, as a mix of protocols and flags would mispredict
+/// branches.
+#[inline(always)]
+pub(super) fn segment_of(says: u32) -> Segment {
+    SEGMENTS[says as usize % SEGMENTS.len()]
+}
+
+const SEGMENTS: [Segment; 64] = {
+    let mut segments = [Segment::Datagram; 64];
+    let mut at = 32;
+    while at < 64 {
+        let flags = TcpFlags(at as u8 & 0x1f);
+        segments[at] = if flags.intersects(TcpFlags::FIN) || flags.intersects(TcpFlags::RST) {
+            Segment::TcpClose
+        } else if flags.contains(TcpFlags::SYN) && flags.contains(TcpFlags::ACK) {
+            Segment::SynAck
+        } else if flags.contains(TcpFlags::SYN) {
+            Segment::Syn
+        } else {
+            Segment::TcpData
+        };
+        at += 1;
+    }
+    segments
+};
