@@ -24,8 +24,8 @@ use super::object::{IdMap, ObjectId};
 use super::path::BranchName;
 use super::reader::Reader;
 
-/// How often a change is made again because another process moved the branch.
-const RETRIES: usize = 16;
+/// How often a change is made again because another process moved the branch: each time that one has come further.
+const RETRIES: usize = 256;
 /// Heads remembered per branch, to know without a walk that a snapshot is an ancestor of the head.
 const LINEAGE: usize = 4096;
 
@@ -148,6 +148,23 @@ impl Committer {
             }
         }
         Err(StoreError::Contended(branch.clone()).into())
+    }
+
+    /// Waits until what is under way on a branch is durable, or has failed.
+    pub fn settle(&self, branch: &BranchName) {
+        let Some(batch) = lock(&self.lane(branch)).batch else {
+            return;
+        };
+        let mut group = lock(&self.group);
+        while group.finished.is_none_or(|done| done < batch) {
+            group = if group.flushing {
+                self.flushed
+                    .wait(group)
+                    .unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.flush(group)
+            };
+        }
     }
 
     /// The durable head of a branch, whoever moved it there.
