@@ -189,3 +189,55 @@ fn git_reads_history_and_bisect_finds_the_commit_that_moved_a_flow() {
     assert!(blame.starts_with(guilty.trim()), "{blame}");
     assert_eq!(git(&store, &["fsck", "--full", "--strict"]), "");
 }
+
+/// The commit that moved a flow was made on a branch, beside others on both sides, and came to `main` by a merge.
+#[test]
+fn a_commit_that_came_by_a_merge_is_found() {
+    let running = Running::start(&with_store());
+    let store = running.store();
+    let flow = ["udp", "198.51.100.7:4242", "203.0.113.10:443"];
+    let directory = store.display().to_string();
+    let trace = || {
+        let arguments = [&["trace", "--json", "--store", &directory], &flow[..]].concat();
+        let output = rail(&arguments);
+        serde_json::from_str::<serde_json::Value>(&stdout(&output)).unwrap()
+    };
+    let first = trace()["backend"].as_str().unwrap().to_owned();
+    let state = format!("services/web/backends/{first}/state");
+    verb(&running, &["branch", "side"]);
+    let on_side = |arguments: &[&str]| verb(&running, &[arguments, &["--branch", "side"]].concat());
+    let note = |number: u32| ["notes/web".to_owned(), format!("note {number}")];
+    for number in 0..3 {
+        let [path, text] = note(number);
+        verb(&running, &["write", &path, &text]);
+    }
+    on_side(&["write", "notes/side", "before"]);
+    on_side(&["write", &state, "down", "-m", "take it out"]);
+    let guilty = git(&store, &["rev-parse", "side"]);
+    on_side(&["write", "notes/side", "after"]);
+    assert_eq!(trace()["backend"], first.as_str());
+    verb(&running, &["merge", "side"]);
+    for number in 3..6 {
+        let [path, text] = note(number);
+        verb(&running, &["write", &path, &text]);
+    }
+    let now = trace();
+    assert_ne!(now["backend"], first.as_str());
+    assert_eq!(now["since"]["commit"].as_str(), Some(guilty.trim()));
+
+    let clone = clone_over_http(&running);
+    let graph = good(&clone, &["log", "--graph", "--oneline"]);
+    assert!(graph.contains("|\\") && graph.contains("|/"), "{graph}");
+    let root = good(&clone, &["rev-list", "--max-parents=0", "HEAD"]);
+    good(&clone, &["bisect", "start", "HEAD", root.trim()]);
+    let program = env!("CARGO_BIN_EXE_rail");
+    let mut run = vec!["bisect", "run", program, "trace", "--store", "."];
+    run.extend(flow);
+    run.extend(["--expect", &first]);
+    let found = good(&clone, &run);
+    let line = format!("{} is the first bad commit", guilty.trim());
+    assert!(found.contains(&line), "{found}");
+    let blame = git(&store, &["blame", "-l", "main", "--", &state]);
+    assert!(blame.starts_with(guilty.trim()), "{blame}");
+    assert_eq!(git(&store, &["fsck", "--full", "--strict"]), "");
+}
