@@ -320,12 +320,17 @@ fn an_unconfirmed_change_is_undone_also_after_a_restart() {
         let applied = rail(&["apply", &next, "--confirm", confirm]);
         assert!(applied.status.success(), "{}", stderr(&applied));
     };
-    // Confirmed: it stays.
+    // A rail that was killed meanwhile still waits. Confirmed: it stays.
     apply("1h");
+    let running = Running::start_in(running.kill(), &with_store());
     assert_eq!(backends(&running).len(), 3);
+    assert_eq!(running.metric("rustyrail_store_unconfirmed"), 1.0);
     let said = verb(&running, &["confirm"]);
     assert!(said.contains("stays"), "{said}");
     assert!(refused(&running, &["confirm"]).contains("no change waits"));
+    wait_for("nothing to wait for", || {
+        running.metric("rustyrail_store_unconfirmed") == 0.0
+    });
     let confirmed = git(&running.store(), &["rev-parse", "main"]);
 
     // Not confirmed: undone, although the rail was away when the time came.

@@ -6,6 +6,9 @@
     maglev_oracle.py FILE --flow web 6 198.51.100.7 4242 203.0.113.10 443
                                                                    tag, slot and backend of one flow
     maglev_oracle.py FILE --moved OTHER                            slots whose backend differs, a line per service
+    maglev_oracle.py FILE --live OTHER web 17 198.51.100.7 1024 2023 203.0.113.10 443
+                                                                   connections from so many ports, each where FILE
+                                                                   sends it: which ones OTHER cuts or leaves elsewhere
     maglev_oracle.py --self-test                                   published vectors
 
 Exit codes: 0 all equal, 1 something differs, 2 usage. Written from the description of the algorithms
@@ -152,6 +155,22 @@ def slot_of(hash_, m):
     return (hash_ >> 32) * m >> 32
 
 
+def live_connections(key, before, after, flows):
+    """What becomes of connections that are pinned where `before` sends them."""
+    counts = {"live": 0, "pinned_elsewhere": 0, "cut": 0}
+    for flow in flows:
+        hash_ = flow_hash(key, *flow)
+        pinned, chosen = (
+            built["backends"][built["slots"][slot_of(hash_, built["m"])]] for built in (before, after)
+        )
+        counts["live"] += 1
+        if pinned not in after["backends"]:
+            counts["cut"] += 1
+        elif pinned != chosen:
+            counts["pinned_elsewhere"] += 1
+    return counts
+
+
 # --- The configuration and the comparison --------------------------------------------------------
 
 
@@ -234,6 +253,8 @@ def main():
     names = ("SERVICE", "PROTOCOL", "SOURCE", "PORT", "DESTINATION", "PORT")
     parser.add_argument("--flow", nargs=6, metavar=names, help="look one flow up instead")
     parser.add_argument("--moved", metavar="OTHER", help="count the slots whose backend differs there")
+    live = ("OTHER", "SERVICE", "PROTOCOL", "SOURCE", "FIRST", "LAST", "DESTINATION", "PORT")
+    parser.add_argument("--live", nargs=8, metavar=live, help="connections that OTHER cuts or moves")
     parser.add_argument("--self-test", action="store_true")
     args = parser.parse_args()
     if args.self_test:
@@ -251,6 +272,14 @@ def main():
         slot = slot_of(hash_, built["m"])
         backend = built["backends"][built["slots"][slot]] if built["slots"] else None
         print(json.dumps({"tag": hash_ >> 32, "slot": slot, "backend": backend}))
+        return
+    if args.live:
+        other, service, protocol, source, first, last, destination, dport = args.live
+        _, others = expected_tables(other)
+        print(json.dumps(live_connections(
+            key, expected[service], others[service],
+            [(int(protocol), source, sport, destination, int(dport)) for sport in range(int(first), int(last) + 1)],
+        )))
         return
     if args.moved:
         _, other = expected_tables(args.moved)
