@@ -74,7 +74,7 @@ impl LinkAddresses for Hops {
 
 /// Reads a configuration that a test is sure of.
 #[track_caller]
-fn read(config: &str) -> Config {
+pub fn read(config: &str) -> Config {
     match parse(config, "test.toml", &Environment::any()) {
         Ok((config, _)) => config,
         Err(found) => {
@@ -101,7 +101,11 @@ impl Rail {
     /// So many workers of one rail. Each is told of everything apart, in the same order as the others.
     #[track_caller]
     pub fn crew(config: &str, workers: usize) -> Vec<Self> {
-        let config = read(config);
+        Rail::crew_of(read(config), workers)
+    }
+
+    /// The same of a configuration that was read before.
+    pub fn crew_of(config: Config, workers: usize) -> Vec<Self> {
         let limits = &config.limits;
         let news: News = Arc::new(ArrayQueue::new(BURST));
         let fragments = limits.fragments as usize;
@@ -147,7 +151,12 @@ impl Rail {
     /// Publishes a snapshot of another configuration.
     #[track_caller]
     pub fn reload(&mut self, config: &str) {
-        self.config = read(config);
+        self.reload_with(read(config));
+    }
+
+    /// The same of a configuration that was read before.
+    pub fn reload_with(&mut self, config: Config) {
+        self.config = config;
         self.publish();
     }
 
@@ -198,7 +207,12 @@ impl Rail {
 
     /// Sets the time, in seconds since the start.
     pub fn at(&mut self, seconds: u64) {
-        self.now = Nanos::from_secs(seconds);
+        self.at_time(Nanos::from_secs(seconds));
+    }
+
+    /// Sets the time since the start.
+    pub fn at_time(&mut self, now: Nanos) {
+        self.now = now;
     }
 
     /// Receives one frame on the first port.

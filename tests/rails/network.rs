@@ -275,7 +275,7 @@ fn own_address(rail: &Rail) -> IpAddr {
 }
 
 /// The destination of the outer header and the packet in it, read without the rail's parsers.
-fn outer(frame: &[u8]) -> (IpAddr, Vec<u8>) {
+pub fn outer(frame: &[u8]) -> (IpAddr, Vec<u8>) {
     assert_eq!(frame[12..14], [8, 0], "the outer header is IPv4");
     assert_eq!(frame[14], 0x45);
     assert_eq!(frame[23], 47, "GRE");
