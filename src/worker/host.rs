@@ -319,3 +319,53 @@ fn wire_frame(bytes: &[u8], port: &PortView, pool: &Mempool) -> Option<Mbuf> {
     }
     Some(frame)
 }
+
+#[cfg(test)]
+mod tests {
+    use dpdk::{DEFAULT_DATA_ROOM, Eal, EalOptions};
+
+    use super::*;
+    use crate::table::snapshot::MacFilter;
+
+    const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+    fn port(vlan: Option<u16>, outer_vlan: Option<u16>) -> PortView {
+        PortView {
+            mac: OWN,
+            filter: MacFilter::only(OWN),
+            vlan,
+            outer_vlan,
+            keep_tags: false,
+            mtu: 1500,
+            gateway: None,
+        }
+    }
+
+    /// The host's interface is untagged, whatever the port is.
+    #[test]
+    fn tags_go_on_and_come_off() {
+        let eal = Eal::init(EalOptions::no_huge([""; 0]).args()).expect("EAL starts");
+        let pool = Mempool::new(&eal, "packets", 15, 0, DEFAULT_DATA_ROOM, None).expect("it fits");
+        let mut sent = [0x5a; 60];
+        sent[6..12].copy_from_slice(&OWN);
+        let cases: [(_, _, &[u8]); 3] = [
+            (None, None, &[]),
+            (Some(7), None, &[0x81, 0, 0, 7]),
+            (Some(7), Some(0x0234), &[0x88, 0xa8, 2, 0x34, 0x81, 0, 0, 7]),
+        ];
+        for (vlan, outer, expected) in cases {
+            let port = port(vlan, outer);
+            let mut frame = wire_frame(&sent, &port, &pool).expect("a frame of the port's own");
+            let wire = [&sent[..12], expected, &sent[12..]].concat();
+            assert_eq!(frame.data(), wire);
+            assert!(untag(&mut frame, tags(&port)));
+            assert_eq!(frame.data(), sent);
+        }
+        let two = port(Some(7), Some(8));
+        let mut short = pool.alloc().expect("a frame");
+        assert!(short.set_data(&sent[..20]));
+        assert!(!untag(&mut short, tags(&two)), "no room for both");
+        let foreign = [0x5a; 60];
+        assert!(wire_frame(&foreign, &two, &pool).is_none());
+    }
+}
