@@ -91,3 +91,59 @@ fn tunnel_ends(config: &Config) -> HashMap<(IpAddr, u8, u16), u16> {
     }
     ends
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crossbeam::queue::ArrayQueue;
+
+    use super::*;
+    use crate::pool::{Environment, parse};
+
+    fn config(rails: &str) -> Config {
+        let text = format!(
+            "[node]\nname = \"rail-a\"\nworkers = [1]\n[[port]]\ndevice = \"net_null0\"\n\
+             address = [\"192.0.2.10/24\"]\nmtu = 1600\n[pool]\npeer_key = 1\n\
+             hash_key = \"000102030405060708090a0b0c0d0e0f\"\n{rails}"
+        );
+        let parsed = parse(&text, "test.toml", &Environment::any());
+        parsed.expect("valid").0
+    }
+
+    /// What routers say of the way to another rail is believed, too; of the way to anybody else not.
+    #[test]
+    fn other_rails_are_tunnel_ends() {
+        let rails = "[[peer]]\nname = \"rail-a\"\naddress = \"192.0.2.10\"\n\
+                     [[peer]]\nname = \"rail-b\"\naddress = \"192.0.2.11\"\n\
+                     [[remote]]\nname = \"far\"\naddress = \"198.51.100.1\"\n";
+        let news: PathNews = Arc::new(ArrayQueue::new(8));
+        let mut paths = Paths::default();
+        paths.configure(&config(rails));
+        paths.listen(Arc::clone(&news));
+        let address = |text: &str| text.parse::<IpAddr>().expect("test address");
+        let gre = IpProtocol::GRE.0;
+        for (to, protocol) in [
+            ("192.0.2.10", gre),
+            ("192.0.2.11", gre),
+            ("198.51.100.1", gre),
+            ("198.51.100.2", gre),
+            ("198.51.100.1", IpProtocol::IPIP.0),
+        ] {
+            let error = PathError {
+                destination: address(to),
+                protocol,
+                port: 0,
+                mtu: if protocol == gre { 1400 } else { 1300 },
+                length: 1600,
+            };
+            news.push(error).expect("room");
+        }
+        assert!(paths.tick(Nanos::from_secs(1)));
+        assert_eq!(paths.count(), 2);
+        assert_eq!(paths.mtu(address("192.0.2.11")), Some(1400));
+        assert_eq!(paths.mtu(address("198.51.100.1")), Some(1400));
+        paths.configure(&config(""));
+        assert_eq!(paths.count(), 0, "they are no rails any more");
+    }
+}

@@ -7,7 +7,7 @@ use rustyrail::pipeline::frame::Frame as _;
 use rustyrail::pipeline::verdict::{DropReason, Verdict};
 use rustyrail::table::hash::tuple3_hash_v4;
 use rustyrail::table::maglev::{Maglev, TableSize};
-use rustyrail::testkit::{PacketBuilder, Rail, ether};
+use rustyrail::testkit::{PacketBuilder, RAIL_MAC, Rail, ether};
 
 use crate::network::*;
 
@@ -303,4 +303,48 @@ fn reassemble(packets: &[&[u8]]) -> Vec<u8> {
         whole.extend_from_slice(bytes);
     }
     whole
+}
+
+/// Rails that know each other by IPv6 addresses.
+#[test]
+fn fragments_are_handed_over_in_ipv6() {
+    let config = |rail: usize| {
+        let mut text = Pool::new(2, &dns(&["up", "up", "up"])).config(rail);
+        for peer in 0..2 {
+            let v4 = format!("address = \"{}\"", rail_address(peer));
+            let v6 = format!("address = \"2001:db8::{}\"", 10 + peer);
+            assert!(text.contains(&v4));
+            text = text.replace(&v4, &v6);
+        }
+        text
+    };
+    let (mut a, mut b) = (Rail::new(&config(0)), Rail::new(&config(1)));
+    let from = (0..)
+        .map(client)
+        .find(|client| owner(client, &[0, 1]) == 1)
+        .expect("rail-b owns some");
+    let pieces = whole(&from, 4000, 100).fragments(7, 40);
+    let mut backends = BTreeSet::new();
+    for piece in &pieces {
+        let (verdict, handed) = a.receive(piece.as_slice());
+        assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+        let data = handed.data();
+        assert_eq!((&data[12..14], data[20]), (&[0x86, 0xdd][..], 47));
+        let ends = ["2001:db8::10", "2001:db8::11"].map(|end| end.parse::<std::net::Ipv6Addr>());
+        let ends = ends.map(|end| end.expect("test address").octets());
+        assert_eq!(data[22..54], ends.concat());
+        // The key is there, and it is the pool's.
+        assert_eq!(data[54] & 0x20, 0x20);
+        assert_eq!(data[58..62], PEER_KEY.to_be_bytes());
+        let arrives = [&RAIL_MAC.octets(), &data[6..]].concat();
+        let (verdict, sent) = b.receive(arrives);
+        assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+        let (backend, packet) = outer(sent.data());
+        assert_eq!(packet, piece[14..]);
+        backends.insert(backend);
+    }
+    assert_eq!(backends.len(), 1);
+    assert_eq!(a.counters().to_peers.get(), pieces.len() as u64);
+    assert_eq!(b.counters().from_peers.get(), pieces.len() as u64);
+    assert_eq!(b.counters().kept.get(), 0);
 }
