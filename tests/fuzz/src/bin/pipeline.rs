@@ -14,7 +14,7 @@ use crossbeam_queue::ArrayQueue;
 use libfuzzer_sys::fuzz_target;
 use rustyrail::pipeline::frame::Frame as _;
 use rustyrail::pipeline::shared::Shared;
-use rustyrail::pipeline::verdict::{DropReason, Verdict};
+use rustyrail::pipeline::verdict::Verdict;
 use rustyrail::pipeline::{Pipeline, Stage};
 use rustyrail::table::conn::{ConnOwner, ConnSettings};
 use rustyrail::table::counters::Counters;
@@ -117,20 +117,20 @@ impl Run {
 
     fn process(&mut self, inputs: &[Vec<u8>], control: u8) {
         let mut frames: Vec<Frame> = inputs.iter().map(|input| Frame::new(input)).collect();
-        let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
         let mut stage = Stage::new();
         self.pipeline
             .front(self.snapshot, PortIndex(0), &frames, &mut stage);
         self.snapshot = &SNAPSHOTS[usize::from(control >> 1 & 3)];
         self.now = Nanos(self.now.0 + (u64::from(control >> 5) << 32));
-        self.pipeline.finish(
-            self.snapshot,
-            &mut frames,
-            &mut stage,
-            self.now,
-            &Stage::new(),
-            &mut verdicts,
-        );
+        let (snapshot, behind) = (self.snapshot, &Stage::new());
+        let ways = self
+            .pipeline
+            .steer_burst(snapshot, &frames, &mut stage, self.now);
+        let mut verdicts = Vec::new();
+        for (lane, frame) in frames.iter_mut().enumerate() {
+            let place = (lane, &stage, &ways);
+            verdicts.push(self.pipeline.conclude(snapshot, frame, place, behind));
+        }
         for ((input, frame), verdict) in inputs.iter().zip(&frames).zip(verdicts) {
             self.frames += 1;
             match verdict {
