@@ -395,14 +395,20 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
                 configured.min(known.max(least))
             });
         let detours = via_gateway && config.ports.len() > 1;
+        let state = match backend.state {
+            State::Up => BackendState::Up,
+            State::Drain if over() => BackendState::Down,
+            State::Drain => BackendState::Drain,
+            State::Down => BackendState::Down,
+        };
         Some(Backend {
-            service: index,
-            state: match backend.state {
-                State::Up => BackendState::Up,
-                State::Drain if over() => BackendState::Down,
-                State::Drain => BackendState::Drain,
-                State::Down => BackendState::Down,
+            takes: if state == BackendState::Up {
+                index
+            } else {
+                ServiceIndex::NONE
             },
+            service: index,
+            state,
             hop,
             egress: way.resolved.then_some(way.port),
             detours,

@@ -180,6 +180,7 @@ fn way<L: LinkAddresses>(
         .min(known.map_or(u16::MAX, |known| known.max(least)));
     let detours = via_gateway && config.ports.len() > 1;
     let backend = Backend {
+        takes: ServiceIndex::NONE,
         service: ServiceIndex::NONE,
         state: BackendState::Up,
         hop,

@@ -43,7 +43,7 @@ use classify::{Kind, Parsed};
 use frame::Frame;
 use packet::Packet;
 use shared::Shared;
-use stage::{Lanes, Way, read};
+use stage::{Lanes, read};
 use verdict::{DropReason, Verdict};
 
 pub use stage::{Stage, Ways};
@@ -102,27 +102,23 @@ impl Pipeline {
         self.now
     }
 
-    /// Second stage, for one frame after the other: its verdict; the frame is rewritten for it. Meanwhile the
-    /// connection buckets of the burst behind this one are asked for, one with every step: all at once
-    /// they would be more than a core can wait for.
+    /// Second stage, for one frame after the other: its verdict; the frame is rewritten for it.
     #[inline(always)]
     pub fn conclude<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
         frame: &mut F,
         (lane, stage, ways): (usize, &Stage, &Ways<'_>),
-        behind: &Stage,
     ) -> Verdict {
-        self.foresee(snapshot, behind, lane);
-        let way = ways.of(lane);
-        if let Way::To(id, backend) = way {
+        ways.foresee(lane);
+        if let Some((id, backend)) = ways.backend(lane) {
             let len = frame.data().len();
             if let Some(port) = rewrite::forward_plain(frame, stage.extent(lane), backend) {
                 self.counters.forward(id, len);
                 return Verdict::Forward(port);
             }
         }
-        self.look_closer(snapshot, frame, lane, stage, way)
+        self.look_closer(snapshot, frame, (lane, stage, ways))
     }
 
     /// A frame of a burst that is not a packet on its way to a backend by the most common means.
@@ -131,30 +127,23 @@ impl Pipeline {
         &mut self,
         snapshot: &Snapshot,
         frame: &mut F,
-        lane: usize,
-        stage: &Stage,
-        way: Way<'_>,
+        (lane, stage, ways): (usize, &Stage, &Ways<'_>),
     ) -> Verdict {
         let ingress = stage.ingress;
-        let verdict = match way {
-            Way::To(id, backend) => {
-                let packet = stage.packet(lane);
-                match self.deliver(snapshot, frame, &packet, ingress, (id, backend)) {
-                    Verdict::Drop(DropReason::TooBig) => {
-                        let parsed = read(snapshot, ingress, frame);
-                        self.too_long(snapshot, frame, &parsed, ingress, (id, backend))
-                    }
-                    other => other,
+        let verdict = if let Some(to) = ways.backend(lane) {
+            match self.deliver(snapshot, frame, &stage.packet(lane), ingress, to) {
+                Verdict::Drop(DropReason::TooBig) => {
+                    let parsed = read(snapshot, ingress, frame);
+                    self.too_long(snapshot, frame, &parsed, ingress, to)
                 }
+                other => other,
             }
-            Way::Refused(refusal) => {
-                let parsed = read(snapshot, ingress, frame);
-                self.refuse(snapshot, frame, &parsed, ingress, refusal)
-            }
-            Way::Other => {
-                let parsed = &stage.parsed[lane % BURST];
-                self.process_keeping(snapshot, frame, parsed, ingress)
-            }
+        } else if let Some(refusal) = ways.refusal(lane) {
+            let parsed = read(snapshot, ingress, frame);
+            self.refuse(snapshot, frame, &parsed, ingress, refusal)
+        } else {
+            let parsed = &stage.parsed[lane % BURST];
+            self.process_keeping(snapshot, frame, parsed, ingress)
         };
         self.count(verdict);
         verdict

@@ -69,31 +69,5 @@ impl From<&Parsed> for Packet {
 #[inline(always)]
 pub(super) fn segment(protocol: IpProtocol, flags: TcpFlags) -> Segment {
     let tcp = u32::from(protocol == IpProtocol::TCP) << 5;
-    segment_of(u32::from(flags.0) & 0x1f | tcp)
+    Segment::of(u32::from(flags.0) & 0x1f | tcp)
 }
-
-/// By TCP flags FIN to ACK, and 32 for TCP: looked up, as a mix of protocols and flags would mispredict
-/// branches.
-#[inline(always)]
-pub(super) fn segment_of(says: u32) -> Segment {
-    SEGMENTS[says as usize % SEGMENTS.len()]
-}
-
-const SEGMENTS: [Segment; 64] = {
-    let mut segments = [Segment::Datagram; 64];
-    let mut at = 32;
-    while at < 64 {
-        let flags = TcpFlags(at as u8 & 0x1f);
-        segments[at] = if flags.intersects(TcpFlags::FIN) || flags.intersects(TcpFlags::RST) {
-            Segment::TcpClose
-        } else if flags.contains(TcpFlags::SYN) && flags.contains(TcpFlags::ACK) {
-            Segment::SynAck
-        } else if flags.contains(TcpFlags::SYN) {
-            Segment::Syn
-        } else {
-            Segment::TcpData
-        };
-        at += 1;
-    }
-    segments
-};

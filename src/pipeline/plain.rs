@@ -24,6 +24,10 @@ const V6_HEAD: usize = 40 + 20;
 const BARE: usize = 14;
 const TAGGED: usize = 18;
 
+/// EtherTypes, as they stand in the bytes of a frame.
+const V4_KIND: u16 = u16::from_le_bytes([0x08, 0x00]);
+const V6_KIND: u16 = u16::from_le_bytes([0x86, 0xdd]);
+
 /// The headers of a burst, read as little-endian numbers from the bytes of the frames.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
@@ -96,8 +100,8 @@ fn gather<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
     frames: &[F],
     fields: &mut Fields,
 ) -> Read {
-    let mut read = Read::default();
-    for (lane, frame) in frames.iter().enumerate().take(BURST) {
+    let mut kinds = [0; BURST];
+    for (frame, lane) in frames.iter().zip(0..BURST) {
         frame.prefetch_headroom();
         let frame = frame.data();
         let Some(head) = frame.first_chunk::<V4>() else {
@@ -109,21 +113,22 @@ fn gather<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
         if L3 == TAGGED {
             fields.tag[lane] = le32(head, 12);
         }
-        match [head[L3 - 2], head[L3 - 1]] {
-            [0x08, 0x00] => {
-                gather_v4::<L3, V4>(head, lane, fields);
-                read.v4 |= 1 << lane;
-            }
-            [0x86, 0xdd] => {
-                if let Some(head) = frame.first_chunk::<V6>() {
-                    gather_v6::<L3, V6>(head, lane, fields);
-                    read.v6 |= 1 << lane;
-                }
-            }
-            _ => {}
+        let kind = u16::from_le_bytes([head[L3 - 2], head[L3 - 1]]);
+        if kind == V4_KIND {
+            kinds[lane] = V4_KIND;
+            gather_v4::<L3, V4>(head, lane, fields);
+        } else if kind == V6_KIND
+            && let Some(head) = frame.first_chunk::<V6>()
+        {
+            kinds[lane] = V6_KIND;
+            gather_v6::<L3, V6>(head, lane, fields);
         }
     }
-    read
+    let lanes_of = |kind| bits(&kinds.map(|k| u32::from(k == kind)));
+    Read {
+        v4: lanes_of(V4_KIND),
+        v6: lanes_of(V6_KIND),
+    }
 }
 
 #[inline(always)]
@@ -341,8 +346,8 @@ mod tests {
         // Whatever was in the lane before.
         let frames = [kinds()[0].as_slice(), frame].map(Frame::new);
         lanes.look_up(snapshot, &snapshot.ports[0], &frames, &mut stage);
-        let is_plain = !stage.is_other(1);
-        is_plain.then(|| (stage.packet(1), stage.services[1]))
+        let is_plain = stage.others & 2 == 0;
+        is_plain.then(|| (stage.packet(1), Some(stage.services[1])))
     }
 
     fn classified(rail: &Rail, frame: &[u8]) -> (Packet, Option<ServiceIndex>) {

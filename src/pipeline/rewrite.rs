@@ -40,11 +40,10 @@ pub(super) fn forward_plain<F: Frame>(
     let (start, end) = (usize::from(packet.start), usize::from(packet.end));
     let data = frame.rewrap(start, end, usize::from(template.len))?;
     template.write(data);
-    let total = total as u16;
     let head = data.first_chunk_mut::<{ LINK_LEN + 20 }>()?;
-    let sum = template.checksum(total, packet.class, 0);
+    let sum = template.checksum_of(len, packet.class, 0);
     head[LINK_LEN + 1] = packet.class;
-    head[LINK_LEN + 2..LINK_LEN + 4].copy_from_slice(&total.to_be_bytes());
+    head[LINK_LEN + 2..LINK_LEN + 4].copy_from_slice(&(total as u16).to_be_bytes());
     head[LINK_LEN + 10..LINK_LEN + 12].copy_from_slice(&sum.to_be_bytes());
     Some(port)
 }
@@ -154,7 +153,7 @@ fn patch(packet: &mut [u8], template: &Template, class: u8, hash: FlowHash) {
     if template.outer_v6 {
         patch_ipv6(packet, class, hash, total - 40);
     } else {
-        let sum = template.checksum(total, class, entropy);
+        let sum = template.checksum_of(total - template.overhead(), class, entropy);
         packet[1] = class;
         packet[2..4].copy_from_slice(&total.to_be_bytes());
         packet[10..12].copy_from_slice(&sum.to_be_bytes());

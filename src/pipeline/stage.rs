@@ -3,6 +3,8 @@
 //! Every step is a loop of its own over the whole burst: short loops keep many packets in the core's window
 //! at once, so that the memory one of them waits for is waited for by all.
 
+use crate::hw;
+use crate::table::conn::Segment;
 use crate::table::hash::{BURST, FlowHash, flow_hash_v4_burst, flow_hash_v6_burst};
 use crate::table::service::{ServiceIndex, V4Key, V6Key};
 use crate::table::snapshot::{Backend, PortIndex, PortView, Snapshot};
@@ -11,7 +13,7 @@ use crate::wire::{IpProtocol, TrafficClass};
 
 use super::classify::{Parsed, classify};
 use super::frame::Frame;
-use super::packet::{Extent, Packet, segment_of};
+use super::packet::{Extent, Packet};
 use super::plain::{self, Fields, Plain};
 use super::steer::Refusal;
 use super::{FLOODED, Pipeline, flow_hash};
@@ -20,13 +22,13 @@ use super::{FLOODED, Pipeline, flow_hash};
 #[derive(Debug)]
 pub struct Stage {
     hashes: [FlowHash; BURST],
-    /// The services of plain packets.
-    pub(super) services: [Option<ServiceIndex>; BURST],
+    /// The services of plain packets; [`ServiceIndex::NONE`] for all other frames.
+    pub(super) services: [ServiceIndex; BURST],
     plain: Plain,
     /// The lanes of IPv6 packets, as bits.
     v6: u32,
     /// The lanes of all frames that are not plain or match no service; they are in `parsed`.
-    others: u32,
+    pub(super) others: u32,
     pub(super) parsed: [Parsed; BURST],
     pub(super) len: usize,
     pub(super) generation: u64,
@@ -40,25 +42,45 @@ pub(super) struct Lanes {
     v6_hashes: [FlowHash; BURST],
 }
 
-/// What becomes of a frame in the second stage.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Way<'s> {
-    /// It goes to this backend.
-    To(BackendId, &'s Backend),
-    /// Its service has no backend for it.
-    Refused(Refusal),
-    /// That takes a closer look.
-    Other,
+/// Where the plain packets of a burst go, found under the snapshot it borrows from.
+#[derive(Debug)]
+pub struct Ways<'s> {
+    backends: [Option<&'s Backend>; BURST],
+    ids: [u32; BURST],
+    /// Why a packet goes to none.
+    refusals: [Option<Refusal>; BURST],
+    /// What the burst behind will need: connection buckets, and Maglev slots while most flows are new.
+    behind: ([*const u8; BURST], Option<[*const u8; BURST]>),
 }
 
-/// The ways of a burst, found under the snapshot they borrow from.
-#[derive(Debug)]
-pub struct Ways<'s>([Way<'s>; BURST]);
-
 impl<'s> Ways<'s> {
+    const NONE: Ways<'static> = Ways {
+        backends: [None; BURST],
+        ids: [0; BURST],
+        refusals: [None; BURST],
+        behind: ([std::ptr::null(); BURST], None),
+    };
+
+    /// Asks for what one packet of the burst behind will need: one with every packet, as all at once would be
+    /// more than a core can wait for.
     #[inline(always)]
-    pub(super) fn of(&self, lane: usize) -> Way<'s> {
-        self.0[lane % BURST]
+    pub(super) fn foresee(&self, lane: usize) {
+        hw::prefetch_read(self.behind.0[lane % BURST]);
+        if let Some(slots) = &self.behind.1 {
+            hw::prefetch_read(slots[lane % BURST]);
+        }
+    }
+
+    /// The backend of a packet and its id.
+    #[inline(always)]
+    pub(super) fn backend(&self, lane: usize) -> Option<(BackendId, &'s Backend)> {
+        let backend = self.backends[lane % BURST]?;
+        let id = BackendId::new(self.ids[lane % BURST]).ok()?;
+        Some((id, backend))
+    }
+
+    pub(super) fn refusal(&self, lane: usize) -> Option<Refusal> {
+        self.refusals[lane % BURST]
     }
 }
 
@@ -67,7 +89,7 @@ impl Stage {
     pub fn new() -> Self {
         Stage {
             hashes: [FlowHash(0); BURST],
-            services: [None; BURST],
+            services: [ServiceIndex::NONE; BURST],
             plain: Plain::default(),
             v6: 0,
             others: 0,
@@ -84,10 +106,10 @@ impl Stage {
         self.len = 0;
     }
 
-    /// Whether the frame in this lane is not a plain packet of a service.
-    #[inline(always)]
-    pub(super) fn is_other(&self, lane: usize) -> bool {
-        self.others >> (lane % BURST) & 1 != 0
+    /// The port the burst came in through.
+    #[inline]
+    pub fn ingress(&self) -> PortIndex {
+        self.ingress
     }
 
     /// Where the plain packet in this lane starts and ends, and its DSCP and ECN.
@@ -114,7 +136,7 @@ impl Stage {
             end: (shape >> 16) as u16,
             protocol: IpProtocol(shape as u8),
             class: TrafficClass((shape >> 8) as u8),
-            says: segment_of(self.plain.says[lane]),
+            says: Segment::of(self.plain.says[lane]),
             decapsulated: false,
             headless: false,
         }
@@ -145,9 +167,8 @@ impl Lanes {
                 let (protocol, ports) = (flows.protocol[lane] as u8, flows.ports[lane]);
                 let key = V4Key::from_wire(protocol, flows.destination[lane], (ports >> 16) as u16);
                 *service = snapshot.map.lookup_v4(key);
-                claimed |= u32::from(service.is_some()) << lane;
             }
-            claimed &= read.v4;
+            claimed = read.v4;
         }
         if read.v6 != 0 {
             let flows = &self.fields.v6;
@@ -156,11 +177,13 @@ impl Lanes {
                 let (protocol, ports) = (flows.protocol[lane] as u8, flows.ports[lane]);
                 let destination = (flows.destination[0][lane], flows.destination[1][lane]);
                 let key = V6Key::from_wire(protocol, destination, (ports >> 16) as u16);
-                let service = snapshot.map.lookup_v6(key);
-                stage.services[lane] = service;
+                stage.services[lane] = snapshot.map.lookup_v6(key);
                 stage.hashes[lane] = self.v6_hashes[lane];
-                claimed |= u32::from(service.is_some()) << lane;
             }
+            claimed |= read.v6;
+        }
+        for (lane, service) in stage.services.iter().enumerate() {
+            claimed &= !(u32::from(*service == ServiceIndex::NONE) << lane);
         }
         if snapshot.source_affinity {
             for lane in lanes_of(claimed) {
@@ -196,81 +219,108 @@ impl Pipeline {
         for lane in lanes_of(stage.others).take_while(|lane| *lane < stage.len) {
             stage.parsed[lane] = read(snapshot, ingress, &frames[lane]);
             stage.hashes[lane] = stage.parsed[lane].hash;
-            stage.services[lane] = None;
+            stage.services[lane] = ServiceIndex::NONE;
         }
         if snapshot.peers.mirror {
             Self::sift(snapshot, frames, &mut stage.parsed);
         }
     }
 
-    /// Asks for the connection buckets of a burst, from lane `first` on: those that the burst before it was too
-    /// short to ask for.
-    pub fn prefetch(&self, snapshot: &Snapshot, stage: &Stage, first: usize) {
-        (first..stage.len).for_each(|lane| self.foresee(snapshot, stage, lane));
-    }
-
-    /// Asks for what a packet of the next burst will need: its flow's bucket; and while most flows are
-    /// new, its slot.
-    #[inline(always)]
-    pub(super) fn foresee(&self, snapshot: &Snapshot, stage: &Stage, lane: usize) {
-        if lane >= stage.len.min(BURST) {
-            return;
-        }
-        let hash = stage.hashes[lane];
-        self.conns.prefetch(hash);
-        if self.flooded
-            && let Some(index) = stage.services[lane]
-            && let Some(service) = snapshot.service(index)
-        {
-            service.maglev.prefetch(hash);
-        }
+    /// Asks for the connection buckets of a burst that came behind none.
+    pub fn prefetch(&self, stage: &Stage) {
+        let hashes = stage.hashes.iter().take(stage.len);
+        hashes.for_each(|hash| self.conns.prefetch(*hash));
     }
 
     /// Finds the backends of a burst's plain packets, and asks for what forwarding to them takes. If the
     /// snapshot is another than that of the first stage, that one is run again.
-    #[inline(always)]
+    #[inline(never)]
     pub fn steer_burst<'s, F: Frame>(
         &mut self,
         snapshot: &'s Snapshot,
         frames: &[F],
         stage: &mut Stage,
         now: Nanos,
+        behind: &Stage,
     ) -> Ways<'s> {
         self.advance(now);
         if stage.generation != snapshot.generation {
             self.front(snapshot, stage.ingress, frames, stage);
         }
-        let misses = self.conns.stats().misses;
-        let mut ways = Ways([Way::Other; BURST]);
-        let found = stage
-            .services
-            .iter()
-            .zip(&stage.hashes)
-            .zip(&stage.plain.says);
-        let found = found.zip(&mut ways.0).take(stage.len);
-        for (lane, (((service, hash), says), way)) in found.enumerate() {
-            let Some(index) = *service else { continue };
-            if stage.is_other(lane) {
+        let mut ways = Ways::NONE;
+        let (mut steady, mut rest) = (0, 0u32);
+        let look = self.conns.look();
+        let len = stage.len.min(BURST);
+        for lane in 0..len {
+            let (index, hash) = (stage.services[lane], stage.hashes[lane]);
+            if index == ServiceIndex::NONE {
                 continue;
             }
-            let says = segment_of(*says);
-            *way = match self.pin(snapshot, index, *hash, says, says) {
-                Ok((id, backend)) => {
-                    backend.prefetch();
-                    Way::To(id, backend)
-                }
-                Err(refusal) => Way::Refused(refusal),
-            };
+            // Under a flood a look would be in vain.
+            if !self.flooded
+                && let Some(id) = look.steady(hash, stage.plain.says[lane])
+                && let Some(Some(backend)) = snapshot.backends.get(id as usize)
+                && backend.takes == index
+            {
+                backend.prefetch();
+                (ways.backends[lane], ways.ids[lane]) = (Some(backend), id);
+                steady += 1;
+            } else {
+                rest |= 1 << lane;
+            }
+        }
+        for (place, hash) in ways.behind.0.iter_mut().zip(behind.hashes) {
+            *place = look.bucket(hash);
+        }
+        self.conns.count_hits(steady);
+        let misses = self.conns.stats().misses;
+        for lane in lanes_of(rest) {
+            self.steer_lane(snapshot, stage, lane, &mut ways);
         }
         self.flooded = self.conns.stats().misses - misses > FLOODED;
+        if self.flooded {
+            ways.behind.1 = Some(slots(snapshot, behind));
+        }
+        (len..behind.len).for_each(|lane| ways.foresee(lane));
         ways
     }
+
+    /// Finds the backend of one plain packet.
+    #[inline(never)]
+    fn steer_lane<'s>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        stage: &Stage,
+        lane: usize,
+        ways: &mut Ways<'s>,
+    ) {
+        let (index, hash) = (stage.services[lane], stage.hashes[lane]);
+        let says = Segment::of(stage.plain.says[lane]);
+        match self.pin(snapshot, index, hash, says, says) {
+            Ok((id, backend)) => {
+                backend.prefetch();
+                (ways.backends[lane], ways.ids[lane]) = (Some(backend), id.get());
+            }
+            Err(refusal) => ways.refusals[lane] = Some(refusal),
+        }
+    }
+}
+
+/// Where the Maglev slots of a burst lie.
+#[cold]
+fn slots(snapshot: &Snapshot, stage: &Stage) -> [*const u8; BURST] {
+    std::array::from_fn(|lane| {
+        let service = snapshot.service(stage.services[lane]);
+        service.map_or(std::ptr::null(), |service| {
+            service.maglev.place(stage.hashes[lane])
+        })
+    })
 }
 
 /// Whether a service steers by source address.
 #[cold]
-fn steers_by_source(snapshot: &Snapshot, index: Option<ServiceIndex>) -> bool {
-    let service = index.and_then(|index| snapshot.service(index));
+fn steers_by_source(snapshot: &Snapshot, index: ServiceIndex) -> bool {
+    let service = snapshot.service(index);
     service.is_some_and(|service| service.source_affinity)
 }
 

@@ -28,7 +28,8 @@ impl Key for (u64, u64, u32) {
 /// of some ways to spread them the one is taken that puts the most where they are looked for first.
 #[derive(Debug)]
 pub(super) struct Exact<K> {
-    places: Box<[(K, Option<ServiceIndex>)]>,
+    /// Of an empty place the service is [`ServiceIndex::NONE`].
+    places: Box<[(K, ServiceIndex)]>,
     multiplier: u64,
     shift: u32,
 }
@@ -61,7 +62,7 @@ impl<K: Key> Exact<K> {
     fn spread(keys: &[(K, ServiceIndex)], multiplier: u64) -> (usize, Self) {
         let len = (keys.len() * 4).next_power_of_two();
         let mut table = Exact {
-            places: vec![(K::default(), None); len].into(),
+            places: vec![(K::default(), ServiceIndex::NONE); len].into(),
             multiplier,
             shift: 64 - len.trailing_zeros(),
         };
@@ -69,25 +70,36 @@ impl<K: Key> Exact<K> {
         for &(key, service) in keys {
             let home = table.home(key);
             let mut at = home;
-            while table.places[at].1.is_some() && table.places[at].0 != key {
+            while table.places[at].1 != ServiceIndex::NONE && table.places[at].0 != key {
                 at = (at + 1) & (len - 1);
             }
-            if table.places[at].1.is_none() {
-                table.places[at] = (key, Some(service));
+            if table.places[at].1 == ServiceIndex::NONE {
+                table.places[at] = (key, service);
                 displaced += usize::from(at != home);
             }
         }
         (displaced, table)
     }
 
-    /// The service of a key.
+    /// The service of a key; [`ServiceIndex::NONE`] if there is none.
     #[inline(always)]
-    pub(super) fn get(&self, key: K) -> Option<ServiceIndex> {
+    pub(super) fn get(&self, key: K) -> ServiceIndex {
+        match self.places.get(self.home(key)) {
+            Some(&(there, service)) if there == key => service,
+            _ => self.look_on(key),
+        }
+    }
+
+    /// As [`Exact::get`], for a key that is not in its first place.
+    #[cold]
+    fn look_on(&self, key: K) -> ServiceIndex {
         let mut at = self.home(key);
         loop {
             // An empty table has no places at all.
-            let &(there, service) = self.places.get(at)?;
-            if there == key || service.is_none() {
+            let Some(&(there, service)) = self.places.get(at) else {
+                return ServiceIndex::NONE;
+            };
+            if there == key || service == ServiceIndex::NONE {
                 return service;
             }
             at = (at + 1) & (self.places.len() - 1);
@@ -124,13 +136,14 @@ mod tests {
             }
             let table = Exact::new(&services);
             for key in asked.iter().chain(&keys).map(|key| key.wrapping_mul(spread)) {
-                prop_assert_eq!(table.get(key), model.get(&key).copied());
+                prop_assert_eq!(table.get(key), model.get(&key).copied().unwrap_or(ServiceIndex::NONE));
             }
             let wide: Vec<_> = services.iter().map(|&(key, s)| ((key, !key, 5), s)).collect();
             let table = Exact::new(&wide);
             for key in asked.iter().chain(&keys).map(|key| key.wrapping_mul(spread)) {
-                prop_assert_eq!(table.get((key, !key, 5)), model.get(&key).copied());
-                prop_assert_eq!(table.get((key, !key, 6)), None);
+                let expected = model.get(&key).copied().unwrap_or(ServiceIndex::NONE);
+                prop_assert_eq!(table.get((key, !key, 5)), expected);
+                prop_assert_eq!(table.get((key, !key, 6)), ServiceIndex::NONE);
             }
         }
     }

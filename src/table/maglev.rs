@@ -111,13 +111,11 @@ impl Maglev {
         self.slot(hash.slot(self.size.get()))
     }
 
-    /// Asks for a flow's slot, some time before [`Maglev::lookup`].
+    /// Where a flow's slot lies in memory, to be asked for some time before [`Maglev::lookup`].
     #[inline(always)]
-    pub fn prefetch(&self, hash: FlowHash) {
-        let slot = hash.slot(self.size.get()) as usize;
-        if let Some(slot) = self.slots.get(slot) {
-            crate::hw::prefetch_read(slot);
-        }
+    pub fn place(&self, hash: FlowHash) -> *const u8 {
+        let slot = self.slots.get(hash.slot(self.size.get()) as usize);
+        slot.map_or(std::ptr::null(), |slot| std::ptr::from_ref(slot).cast())
     }
 
     /// The backend of one slot; `None` when the table is empty or the slot beyond its end.

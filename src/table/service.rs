@@ -178,35 +178,44 @@ impl ServiceMap {
     /// The service for a packet to `dst`; `port` is zero where the protocol has none.
     #[inline]
     pub fn lookup(&self, dst: Address, protocol: u8, port: u16) -> Option<ServiceIndex> {
-        match dst {
+        let found = match dst {
             Address::V4(dst) => self.lookup_v4(v4_key(dst, protocol, port)),
             Address::V6(dst) => self.lookup_v6(v6_key(dst, protocol, port)),
+        };
+        (found != ServiceIndex::NONE).then_some(found)
+    }
+
+    /// As [`ServiceMap::lookup`]; [`ServiceIndex::NONE`] if there is no service.
+    #[inline(always)]
+    pub fn lookup_v4(&self, key: V4Key) -> ServiceIndex {
+        match self.v4.get(key.0) {
+            ServiceIndex::NONE => self.rule_v4(key),
+            found => found,
         }
     }
 
-    /// As [`ServiceMap::lookup`].
+    /// As [`ServiceMap::lookup_v4`].
     #[inline(always)]
-    pub fn lookup_v4(&self, key: V4Key) -> Option<ServiceIndex> {
-        let exact = self.v4.get(key.0);
-        if exact.is_some() || self.rules.is_empty() {
-            return exact;
+    pub fn lookup_v6(&self, key: V6Key) -> ServiceIndex {
+        match self.v6.get(key.words()) {
+            ServiceIndex::NONE => self.rule_v6(key),
+            found => found,
         }
+    }
+
+    #[cold]
+    fn rule_v4(&self, key: V4Key) -> ServiceIndex {
         let destination = Address::V4((key.0 as u32).swap_bytes());
         let port = (key.0 >> 32) as u16;
-        self.lookup_rules(destination, (key.0 >> 48) as u8, port.swap_bytes())
+        self.rule(destination, (key.0 >> 48) as u8, port.swap_bytes())
     }
 
-    /// As [`ServiceMap::lookup`].
-    #[inline(always)]
-    pub fn lookup_v6(&self, key: V6Key) -> Option<ServiceIndex> {
-        let exact = self.v6.get(key.words());
-        if exact.is_some() || self.rules.is_empty() {
-            return exact;
-        }
+    #[cold]
+    fn rule_v6(&self, key: V6Key) -> ServiceIndex {
         let (first, last) = key.destination;
         let destination = (u128::from(last) << 64 | u128::from(first)).swap_bytes();
         let (protocol, port) = ((key.tail >> 16) as u8, key.tail as u16);
-        self.lookup_rules(Address::V6(destination), protocol, port.swap_bytes())
+        self.rule(Address::V6(destination), protocol, port.swap_bytes())
     }
 
     /// Whether the address belongs to any VIP, whatever protocol and port.
@@ -216,8 +225,7 @@ impl ServiceMap {
             .any(|&(vip, shift)| prefix_eq(vip, dst, shift))
     }
 
-    #[cold]
-    fn lookup_rules(&self, dst: Address, protocol: u8, port: u16) -> Option<ServiceIndex> {
+    fn rule(&self, dst: Address, protocol: u8, port: u16) -> ServiceIndex {
         self.rules
             .iter()
             .find(|r| {
@@ -226,7 +234,7 @@ impl ServiceMap {
                     && port <= r.ports.1
                     && prefix_eq(r.vip, dst, r.shift)
             })
-            .map(|r| r.service)
+            .map_or(ServiceIndex::NONE, |r| r.service)
     }
 }
 

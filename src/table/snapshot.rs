@@ -126,6 +126,8 @@ pub enum Delivery {
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub struct Backend {
+    /// The service it belongs to, if it takes and keeps connections; else [`ServiceIndex::NONE`].
+    pub takes: ServiceIndex,
     /// The service it belongs to.
     pub service: ServiceIndex,
     /// Largest outer packet the way to it carries, in bytes.

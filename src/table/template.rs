@@ -249,13 +249,12 @@ impl Template {
         }
     }
 
-    /// The checksum of the outer IPv4 header of a packet of `total` bytes with this DSCP and ECN;
+    /// The checksum of the outer IPv4 header around a packet of `inner` bytes with this DSCP and ECN;
     /// `entropy` is what the host part of the source adds to the header's sum.
     #[inline(always)]
-    pub fn checksum(&self, total: u16, class: u8, entropy: u32) -> u16 {
-        // The stored sum holds the headers' own length; the payload's is what is missing.
-        let payload = u32::from(total.wrapping_sub(self.overhead()));
-        let sum = self.partial_sum + payload + u32::from(class) + entropy;
+    pub fn checksum_of(&self, inner: u16, class: u8, entropy: u32) -> u16 {
+        // The stored sum holds the headers' own length.
+        let sum = self.partial_sum + u32::from(inner) + u32::from(class) + entropy;
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);
         !(sum as u16)

@@ -244,11 +244,13 @@ impl Rail {
     /// The second stage of a burst, under the snapshot of now.
     pub fn finish(&mut self, frames: &mut [Frame], stage: &mut Stage) -> Vec<Verdict> {
         let (snapshot, behind) = (&self.snapshot, &Stage::new());
-        let ways = self.pipeline.steer_burst(snapshot, frames, stage, self.now);
+        let ways = self
+            .pipeline
+            .steer_burst(snapshot, frames, stage, self.now, behind);
         let mut verdicts = Vec::new();
         for (lane, frame) in frames.iter_mut().enumerate() {
             let place = (lane, &*stage, &ways);
-            verdicts.push(self.pipeline.conclude(snapshot, frame, place, behind));
+            verdicts.push(self.pipeline.conclude(snapshot, frame, place));
         }
         let to_host = verdicts.iter().filter(|v| matches!(v, Verdict::Host(_)));
         // There is a host here that takes everything.

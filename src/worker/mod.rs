@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam::queue::ArrayQueue;
 use dpdk::{Burst, Mbuf, Mempool};
 
-use crate::pipeline::Pipeline;
 use crate::pipeline::verdict::{DropReason, Verdict};
+use crate::pipeline::{Pipeline, Stage, Ways};
 use crate::table::counters::Counters;
 use crate::table::hash::BURST;
 use crate::table::publish::Reader;
@@ -139,9 +139,13 @@ impl Worker {
             observer.done(Step::Front);
             let (before, newest) = input.previous();
             let (burst, stage) = (&mut before.burst, &mut before.stage);
-            let finished = burst.len();
-            if finished > 0 {
-                let ways = self.pipeline.steer_burst(snapshot, burst, stage, now);
+            if burst.is_empty() {
+                self.pipeline.prefetch(&newest.stage);
+            } else {
+                let behind = &newest.stage;
+                let ways = self
+                    .pipeline
+                    .steer_burst(snapshot, burst, stage, now, behind);
                 observer.done(Step::Steer);
                 let mut dispatch = Dispatch {
                     outputs: &mut self.outputs,
@@ -153,17 +157,9 @@ impl Worker {
                     snapshot,
                     counters: &self.counters,
                 };
-                for (lane, mut mbuf) in burst.drain().enumerate() {
-                    let place = (lane, &*stage, &ways);
-                    let verdict =
-                        dispatch
-                            .pipeline
-                            .conclude(snapshot, &mut mbuf, place, &newest.stage);
-                    dispatch.deliver(mbuf, verdict, ingress, now);
-                }
+                dispatch.deal(burst, stage, &ways, now);
                 observer.done(Step::Finish);
             }
-            self.pipeline.prefetch(snapshot, &newest.stage, finished);
         }
         let waits = !self.inbox.is_empty() || self.host.waits();
         if waits || !self.hold.is_empty() || !self.early.is_empty() {
@@ -301,6 +297,16 @@ struct Dispatch<'a> {
 }
 
 impl Dispatch<'_> {
+    /// The second stage of a burst, frame by frame.
+    #[inline(never)]
+    fn deal(&mut self, burst: &mut Burst, stage: &Stage, ways: &Ways<'_>, now: Nanos) {
+        for (mut mbuf, lane) in burst.drain().zip(0..BURST) {
+            let place = (lane, stage, ways);
+            let verdict = self.pipeline.conclude(self.snapshot, &mut mbuf, place);
+            self.deliver(mbuf, verdict, stage.ingress(), now);
+        }
+    }
+
     #[inline(always)]
     fn deliver(&mut self, mbuf: Mbuf, verdict: Verdict, ingress: PortIndex, now: Nanos) {
         match verdict {

@@ -1,6 +1,7 @@
 //! One connection in one 64-bit word.
 
 use crate::table::{BackendId, FlowHash, Tick};
+use crate::wire::tcp::TcpFlags;
 
 /// What a packet tells about its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,35 @@ pub enum Segment {
     /// Anything that is not TCP.
     Datagram,
 }
+
+impl Segment {
+    /// By TCP flags FIN to ACK, and 32 for TCP: looked up, as a mix of protocols and flags would mispredict
+    /// branches.
+    #[inline(always)]
+    pub fn of(says: u32) -> Self {
+        SEGMENTS[says as usize % SEGMENTS.len()]
+    }
+}
+
+/// See [`Segment::of`].
+const SEGMENTS: [Segment; 64] = {
+    let mut segments = [Segment::Datagram; 64];
+    let mut at = 32;
+    while at < 64 {
+        let flags = TcpFlags(at as u8 & 0x1f);
+        segments[at] = if flags.intersects(TcpFlags::FIN) || flags.intersects(TcpFlags::RST) {
+            Segment::TcpClose
+        } else if flags.contains(TcpFlags::SYN) && flags.contains(TcpFlags::ACK) {
+            Segment::SynAck
+        } else if flags.contains(TcpFlags::SYN) {
+            Segment::Syn
+        } else {
+            Segment::TcpData
+        };
+        at += 1;
+    }
+    segments
+};
 
 /// Idle time of an entry, in ticks, or a timeout to compare it with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +193,35 @@ impl Entry {
         u64::from(self.age(now).0) * Tick::SECONDS
     }
 
+    /// The bits that say when an entry was stamped.
+    #[inline(always)]
+    pub(super) fn stamp(now: Tick) -> u64 {
+        u64::from(now.0 & AGE_MASK) << AGE_SHIFT
+    }
+
+    /// The number of the backend in a word that a packet leaves as it is: stamped in the tick of `stamp`, and
+    /// with the flags it would get. `says` is as for [`Look::steady`](super::Look::steady).
+    #[inline(always)]
+    pub(super) fn steady(word: u64, says: u32, stamp: u64) -> Option<u32> {
+        /// The flags that stay, by what the packet says; more than an entry has if none stay.
+        const STEADY: [u16; 64] = {
+            let mut steady = [u16::MAX; 64];
+            let mut says = 0;
+            while says < 64 {
+                match SEGMENTS[says] {
+                    Segment::TcpData => steady[says] = PROMOTED as u16,
+                    Segment::Datagram => steady[says] = (PROMOTED | UDP) as u16,
+                    Segment::Syn | Segment::SynAck | Segment::TcpClose => {}
+                }
+                says += 1;
+            }
+            steady
+        };
+        let low = word & ((1 << BACKEND_SHIFT) - 1);
+        let flags = u64::from(STEADY[says as usize % STEADY.len()]);
+        (low == stamp | flags).then_some((word >> BACKEND_SHIFT) as u32 & BackendId::MAX.get())
+    }
+
     /// The entry was stamped in this tick.
     #[inline(always)]
     pub(super) fn is_fresh(self, now: Tick) -> bool {
@@ -248,6 +307,27 @@ mod tests {
             }
         }
         assert_eq!(Entry::from_word(0), None);
+    }
+
+    #[test]
+    fn what_is_steady_does_not_change() {
+        let now = Tick(77);
+        for flags in 0..=FLAGS {
+            for age in [0, 1, 4000] {
+                let entry = Entry::pack(9, id(5), flags, Tick(77u32.wrapping_sub(age)));
+                for says in 0..64 {
+                    let segment = Segment::of(says);
+                    let steady = Entry::steady(entry.word(), says, Entry::stamp(now));
+                    let data = matches!(segment, Segment::TcpData | Segment::Datagram);
+                    // An entry knows its protocol by its flow, and only TCP's close.
+                    let own = entry.is_udp() == (segment == Segment::Datagram)
+                        && !(entry.is_udp() && entry.is_closing());
+                    let stays = own && data && entry.after(segment, now) == entry;
+                    assert_eq!(steady, stays.then_some(5), "{entry:?} {segment:?}");
+                }
+            }
+        }
+        assert_eq!(Entry::steady(0, 0, Entry::stamp(Tick(0))), None);
     }
 
     /// A life: segments in order, then closing and promoted after each.

@@ -125,11 +125,11 @@ impl Run {
         let (snapshot, behind) = (self.snapshot, &Stage::new());
         let ways = self
             .pipeline
-            .steer_burst(snapshot, &frames, &mut stage, self.now);
+            .steer_burst(snapshot, &frames, &mut stage, self.now, behind);
         let mut verdicts = Vec::new();
         for (lane, frame) in frames.iter_mut().enumerate() {
             let place = (lane, &stage, &ways);
-            verdicts.push(self.pipeline.conclude(snapshot, frame, place, behind));
+            verdicts.push(self.pipeline.conclude(snapshot, frame, place));
         }
         for ((input, frame), verdict) in inputs.iter().zip(&frames).zip(verdicts) {
             self.frames += 1;
