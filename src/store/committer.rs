@@ -3,7 +3,9 @@
 //! A branch has two heads here. The *durable* one is what readers see. The *next* one also has the
 //! changes that wait for the back end, and is what the following change builds on; so writers do not
 //! wait for each other's flush. Whoever finds no flush under way carries out the next one for everybody
-//! who is waiting (group commit).
+//! who is waiting (group commit). If there were more of them lately it waits for the others first, for
+//! half as long as a flush takes: otherwise the first who is back from one would have the next for
+//! itself. Who is alone waits for nobody.
 //!
 //! # Guarantees
 //!
@@ -16,6 +18,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::backend::{Batch, NewObject, Update};
 use super::error::StoreError;
@@ -62,6 +65,8 @@ pub struct Committer {
     lanes: Mutex<BTreeMap<BranchName, Arc<SharedLane>>>,
     group: Mutex<Group>,
     flushed: Condvar,
+    /// Everybody who is waited for is there.
+    gathered: Condvar,
 }
 
 type SharedLane = Mutex<Lane>;
@@ -84,6 +89,10 @@ struct Group {
     /// Every head the branches go through, in order.
     heads: Vec<(BranchName, Option<ObjectId>)>,
     waiting: usize,
+    /// How many waited for the last two flushes, and how long the last one took.
+    crowds: [usize; 2],
+    lasted: Duration,
+    gathering: bool,
     flushing: bool,
     /// Batches up to this number are in the back end or have failed.
     finished: Option<u64>,
@@ -114,6 +123,7 @@ impl Committer {
             lanes,
             group,
             flushed: Condvar::new(),
+            gathered: Condvar::new(),
         }
     }
 
@@ -157,13 +167,7 @@ impl Committer {
         };
         let mut group = lock(&self.group);
         while group.finished.is_none_or(|done| done < batch) {
-            group = if group.flushing {
-                self.flushed
-                    .wait(group)
-                    .unwrap_or_else(PoisonError::into_inner)
-            } else {
-                self.flush(group)
-            };
+            group = self.go_on(group);
         }
     }
 
@@ -245,6 +249,9 @@ impl Committer {
             }),
         }
         group.waiting += 1;
+        if group.gathering && group.is_complete() {
+            self.gathered.notify_one();
+        }
         number
     }
 
@@ -260,14 +267,28 @@ impl Committer {
                 }
                 return fate.unwrap_or(Ok(Fate::Overtaken));
             }
-            group = if group.flushing {
-                self.flushed
-                    .wait(group)
-                    .unwrap_or_else(PoisonError::into_inner)
-            } else {
-                self.flush(group)
-            };
+            group = self.go_on(group);
         }
+    }
+
+    /// Waits for whoever flushes or is about to, else flushes.
+    fn go_on<'a>(&'a self, mut group: MutexGuard<'a, Group>) -> MutexGuard<'a, Group> {
+        if group.flushing || group.gathering {
+            let woken = self.flushed.wait(group);
+            return woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        let until = Instant::now() + group.lasted / 2;
+        group.gathering = true;
+        while !group.is_complete() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let woken = self.gathered.wait_timeout(group, left);
+            group = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        group.gathering = false;
+        self.flush(group)
     }
 
     /// Carries out the batch that was collected.
@@ -278,11 +299,14 @@ impl Committer {
             std::mem::take(&mut group.heads),
         );
         let waiting = std::mem::take(&mut group.waiting);
+        group.crowds = [waiting, group.crowds[0]];
         group.number += 1;
         group.flushing = true;
         drop(group);
 
+        let begun = Instant::now();
         let fates = self.carry_out(&batch, heads);
+        lock(&self.group).lasted = begun.elapsed();
         if fates.values().all(|fate| matches!(fate, Ok(Fate::Durable))) {
             let group = lock(&self.group);
             return self.publish(
@@ -367,6 +391,13 @@ impl Committer {
         group.flushing = false;
         self.flushed.notify_all();
         group
+    }
+}
+
+impl Group {
+    /// Whether as many wait as lately did.
+    fn is_complete(&self) -> bool {
+        self.waiting >= self.crowds[0].max(self.crowds[1])
     }
 }
 
