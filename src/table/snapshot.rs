@@ -149,7 +149,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Asks for what forwarding to it reads: the two lines that [`Template`] ends in at the latest.
+    /// Asks for its two cache lines.
     #[inline(always)]
     pub fn prefetch(&self) {
         let start = std::ptr::from_ref(self).cast::<u8>();
@@ -157,6 +157,9 @@ impl Backend {
         hw::prefetch_read(start.wrapping_add(64));
     }
 }
+
+// What `Backend::prefetch` asks for is all of it.
+const _: () = assert!(size_of::<Backend>() == 128);
 
 /// One service.
 #[derive(Debug, Clone)]

@@ -5,8 +5,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Longest template: Ethernet with two tags (22), IPv6 (40), UDP (8) and GUE (4), rounded up.
-pub const TEMPLATE_LEN: usize = 80;
+/// Longest template: Ethernet with two tags (22), IPv6 (40), UDP (8) and GUE (4), rounded up to what lets a
+/// [`Backend`](super::snapshot::Backend) be two cache lines.
+pub const TEMPLATE_LEN: usize = 76;
 
 /// TTL or hop limit of every outer header.
 pub const OUTER_TTL: u8 = 64;
