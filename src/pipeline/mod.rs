@@ -3,8 +3,8 @@
 //! A burst goes through two stages. [`Pipeline::front`] parses every frame, hashes the flows and finds their
 //! services; [`Pipeline::steer_burst`] finds the backends and [`Pipeline::conclude`] rewrites. The worker runs
 //! the front of one burst before it finishes the one before, so the memory has a burst's time to
-//! arrive. Between the two only offsets, keys and hashes are kept: if the snapshot changed in
-//! between, the front is run again, so no index outlives the snapshot it came from.
+//! arrive. What is kept between the two holds for one snapshot: if it changed meanwhile, the front is run
+//! again, so no index outlives the snapshot it came from.
 
 pub mod classify;
 mod echo;
