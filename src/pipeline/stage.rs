@@ -163,10 +163,11 @@ impl Lanes {
         if read.v4 != 0 {
             flow_hash_v4_burst(&snapshot.hash_key, &self.fields.v4, &mut stage.hashes);
             let flows = &self.fields.v4;
-            for (lane, service) in stage.services.iter_mut().enumerate() {
+            // These lanes alone: what stands in the others may match nothing, and be long looked for.
+            for lane in lanes_of(read.v4) {
                 let (protocol, ports) = (flows.protocol[lane] as u8, flows.ports[lane]);
                 let key = V4Key::from_wire(protocol, flows.destination[lane], (ports >> 16) as u16);
-                *service = snapshot.map.lookup_v4(key);
+                stage.services[lane] = snapshot.map.lookup_v4(key);
             }
             claimed = read.v4;
         }
