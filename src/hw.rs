@@ -31,33 +31,6 @@ pub fn prefetch_read<T>(place: *const T) {
     let _ = place;
 }
 
-/// As [`prefetch_read`], but no nearer than the second-level cache: for tables far larger than the
-/// caches, whose lines would otherwise push the packets out of the first level.
-#[inline(always)]
-pub fn prefetch_read_far<T>(place: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: as for `prefetch_read`.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(place.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
-/// Asks for the cache line of `place`, to be written soon: the line comes in already owned.
-#[inline(always)]
-pub fn prefetch_write<T>(place: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: as for `prefetch_read`; the line is requested for writing, nothing is written.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_ET0>(place.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
 /// Runs `work` compiled for AVX-512 where the CPU has it, else as it is: for plain loops over arrays,
 /// which the compiler then turns into wider vectors, with rotations of one instruction. What is to gain
 /// from it has to be inlined into `work`.
@@ -445,8 +418,6 @@ mod tests {
     fn prefetching_any_address_is_harmless() {
         for place in [ptr::null::<u8>(), ptr::without_provenance(usize::MAX)] {
             prefetch_read(place);
-            prefetch_read_far(place);
-            prefetch_write(place);
         }
     }
 }
