@@ -11,6 +11,7 @@ use nix::libc;
 
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::{Cpu, FEATURES, OSXSAVE};
+use crate::smaps;
 
 /// Words in a cache line.
 pub const LINE_WORDS: usize = 8;
@@ -33,24 +34,60 @@ pub fn prefetch_read<T>(place: *const T) {
 
 /// Runs `work` compiled for AVX-512 where the CPU has it, else as it is: for plain loops over arrays,
 /// which the compiler then turns into wider vectors, with rotations of one instruction. What is to gain
-/// from it has to be inlined into `work`.
+/// from it has to be inlined into `work`. All it reads comes by `from` and all it writes by `to`, so that the
+/// compiler knows that they do not overlap.
 #[inline(always)]
-pub fn vectorised<T>(work: impl FnOnce() -> T) -> T {
+pub fn vectorised<A, B>(from: &A, to: &mut B, work: impl Fn(&A, &mut B)) {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-        fn wide<T>(work: impl FnOnce() -> T) -> T {
-            work()
+        #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
+        #[inline(never)]
+        fn wide<A, B>(from: &A, to: &mut B, work: impl Fn(&A, &mut B)) {
+            work(from, to);
         }
         if is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bw")
         {
             // SAFETY: the CPU, and the operating system for its registers, has just said that it has them.
-            return unsafe { wide(work) };
+            return unsafe { wide(from, to, work) };
         }
     }
-    work()
+    work(from, to);
+}
+
+/// The lanes that are zero, as bits.
+#[inline(always)]
+pub fn zeros(lanes: &[u32; 32]) -> u32 {
+    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+    {
+        use std::arch::x86_64::{
+            __m256i, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_loadu_si256,
+            _mm256_movemask_ps, _mm256_setzero_si256,
+        };
+        let mut zeros = 0;
+        for (place, eight) in lanes.chunks_exact(8).enumerate() {
+            // SAFETY: the pointer is that of eight lanes, 32 bytes, which may be read at any alignment. AVX2 is
+            // there: this is compiled for CPUs that have it.
+            let bits = unsafe {
+                let eight = _mm256_loadu_si256(eight.as_ptr().cast::<__m256i>());
+                let equal = _mm256_cmpeq_epi32(eight, _mm256_setzero_si256());
+                _mm256_movemask_ps(_mm256_castsi256_ps(equal))
+            };
+            zeros |= (bits as u32) << (8 * place);
+        }
+        zeros
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    zeros_one_by_one(lanes)
+}
+
+/// As [`zeros`], a lane after the other.
+#[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "avx2"))))]
+fn zeros_one_by_one(lanes: &[u32; 32]) -> u32 {
+    let bits = lanes.iter().enumerate();
+    bits.fold(0, |bits, (lane, word)| bits | u32::from(*word == 0) << lane)
 }
 
 /// Has [`require_cpu`] run before `main`: with link-time optimisation the standard library's own start
@@ -132,56 +169,59 @@ fn this_cpu() -> Cpu {
 pub struct Line(pub [AtomicU64; LINE_WORDS]);
 
 impl Line {
-    /// The places whose words have `high` as their high 32 bits, as bits: bit 2n + 1 for place n. Every
-    /// word is read once, relaxed.
+    /// The places whose words are `word` but for the bits that `any` has, as bits. Every word is read once,
+    /// relaxed.
     #[inline(always)]
-    pub fn places_of(&self, high: u32) -> u32 {
+    pub fn places_like(&self, word: u64, any: u64) -> u32 {
         #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
         {
+            use std::arch::x86_64::{_mm256_set1_epi64x, _mm256_setzero_si256};
             let (low, up): (u32, u32);
             // SAFETY: reads the line, which is 64 aligned bytes, and writes registers alone. What another
             // thread stores meanwhile is stored word by word, and an aligned eight-byte part of a vector
             // load is never torn on x86-64: what is read is what eight relaxed loads may return. AVX2 is
             // there: this is compiled for CPUs that have it.
             unsafe {
+                let wanted = _mm256_set1_epi64x(word as i64);
+                let compared = _mm256_set1_epi64x(!any as i64);
                 std::arch::asm!(
-                    "vmovd {tag:x}, {high:e}",
-                    "vpbroadcastd {tag:y}, {tag:x}",
-                    "vpcmpeqd {first:y}, {tag:y}, [{line}]",
-                    "vpcmpeqd {tag:y}, {tag:y}, [{line} + 32]",
-                    "vmovmskps {low:e}, {first:y}",
-                    "vmovmskps {up:e}, {tag:y}",
-                    tag = out(ymm_reg) _,
+                    "vpxor {first:y}, {wanted:y}, [{line}]",
+                    "vpxor {second:y}, {wanted:y}, [{line} + 32]",
+                    "vpand {first:y}, {first:y}, {compared:y}",
+                    "vpand {second:y}, {second:y}, {compared:y}",
+                    "vpcmpeqq {first:y}, {first:y}, {zero:y}",
+                    "vpcmpeqq {second:y}, {second:y}, {zero:y}",
+                    "vmovmskpd {low:e}, {first:y}",
+                    "vmovmskpd {up:e}, {second:y}",
                     first = out(ymm_reg) _,
-                    high = in(reg) high,
+                    second = out(ymm_reg) _,
+                    wanted = in(ymm_reg) wanted,
+                    compared = in(ymm_reg) compared,
+                    zero = in(ymm_reg) _mm256_setzero_si256(),
                     line = in(reg) self,
                     low = out(reg) low,
                     up = out(reg) up,
                     options(pure, readonly, nostack, preserves_flags),
                 );
             }
-            (low | up << 8) & HIGH_HALVES
+            low | up << 4
         }
         #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
-        self.places_one_by_one(high)
+        self.like_one_by_one(word, any)
     }
 
-    /// As [`Line::places_of`], a word after the other.
+    /// As [`Line::places_like`], a word after the other.
     #[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "avx2"))))]
     #[inline(always)]
-    fn places_one_by_one(&self, high: u32) -> u32 {
+    fn like_one_by_one(&self, word: u64, any: u64) -> u32 {
         let mut places = 0;
-        for (place, word) in self.0.iter().enumerate() {
-            let same = (word.load(Ordering::Relaxed) >> 32) as u32 == high;
-            places |= u32::from(same) << (2 * place + 1);
+        for (place, own) in self.0.iter().enumerate() {
+            let differs = (own.load(Ordering::Relaxed) ^ word) & !any;
+            places |= u32::from(differs == 0) << place;
         }
         places
     }
 }
-
-/// The high halves among the sixteen halves of a line's words.
-#[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
-const HIGH_HALVES: u32 = 0xaaaa;
 
 /// Zeroed cache lines for a table, on huge pages where the kernel gives them.
 ///
@@ -237,7 +277,7 @@ impl Lines {
         let start = self.first.as_ptr().addr();
         let end = start + size_of_val::<[Line]>(self);
         let smaps = fs::read_to_string("/proc/self/smaps").ok()?;
-        Some(huge_bytes_between(&smaps, start, end))
+        Some(smaps::huge_bytes_between(&smaps, start, end))
     }
 
     /// Writes to every small page, so that it exists.
@@ -297,28 +337,6 @@ impl Drop for Mapping {
     }
 }
 
-/// Sums `AnonHugePages` of the mappings that touch `start..end`.
-fn huge_bytes_between(smaps: &str, start: usize, end: usize) -> usize {
-    let mut inside = false;
-    let mut bytes = 0;
-    for line in smaps.lines() {
-        if let Some((from, to)) = mapping_range(line) {
-            inside = from < end && start < to;
-        } else if inside && let Some(rest) = line.strip_prefix("AnonHugePages:") {
-            let kib = rest.trim().trim_end_matches(" kB").parse().unwrap_or(0);
-            bytes += 1024 * kib;
-        }
-    }
-    bytes.min(end - start)
-}
-
-/// The addresses in the first line of a mapping: `7f0000000000-7f0000200000 rw-p ...`.
-fn mapping_range(line: &str) -> Option<(usize, usize)> {
-    let (from, to) = line.split_whitespace().next()?.split_once('-')?;
-    let address = |text| usize::from_str_radix(text, 16).ok();
-    Some((address(from)?, address(to)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_a_tag_are_found() {
+    fn places_of_a_word_are_found() {
         let line = Line::default();
         let words = [
             7 << 32,
@@ -355,40 +373,33 @@ mod tests {
             place.store(word, Ordering::Relaxed);
         }
         for tag in [0, 7, 9, 14, u32::MAX, 5] {
-            let found = line.places_of(tag);
-            assert_eq!(found, line.places_one_by_one(tag));
-            for (place, word) in words.iter().enumerate() {
-                assert_eq!(
-                    found >> (2 * place + 1) & 1 == 1,
-                    (word >> 32) as u32 == tag
-                );
+            for any in [0, 1, 0xffff, u64::from(u32::MAX), 7 << 31, u64::MAX] {
+                let word = u64::from(tag) << 32 | 9;
+                let found = line.places_like(word, any);
+                assert_eq!(found, line.like_one_by_one(word, any));
+                for (place, own) in words.iter().enumerate() {
+                    assert_eq!(found >> place & 1 == 1, own & !any == word & !any);
+                }
             }
         }
+    }
+
+    #[test]
+    fn zeros_are_found() {
+        let mut lanes = [1; 32];
+        for lane in [0, 3, 7, 8, 31] {
+            lanes[lane] = 0;
+            assert_eq!(zeros(&lanes), zeros_one_by_one(&lanes));
+            assert!(zeros(&lanes) >> lane & 1 == 1);
+        }
+        lanes[7] = 1 << 31;
+        assert_eq!(zeros(&lanes), 1 << 31 | 1 << 8 | 1 << 3 | 1);
     }
 
     #[test]
     fn a_table_larger_than_memory_is_an_error() {
         assert!(Lines::zeroed(usize::MAX / 2).is_err());
         assert!(Lines::zeroed(1 << 50).is_err());
-    }
-
-    #[test]
-    fn huge_pages_are_read_from_smaps() {
-        let smaps = "7f0000000000-7f0000400000 rw-p 00000000 00:00 0\n\
-                     Size:               4096 kB\n\
-                     AnonHugePages:      4096 kB\n\
-                     7f0000400000-7f0000800000 rw-p 00000000 00:00 0\n\
-                     AnonHugePages:      2048 kB\n";
-        let base = 0x7f00_0000_0000;
-        let check = |from: usize, to: usize, kib: usize| {
-            let bytes = huge_bytes_between(smaps, base + from, base + to);
-            assert_eq!(bytes, kib << 10);
-        };
-        check(0, 4 << 20, 4096);
-        check(4 << 20, 8 << 20, 2048);
-        check(0, 8 << 20, 6144);
-        check(0, 1 << 20, 1024);
-        check(8 << 20, 9 << 20, 0);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! | [`testkit`] | packet builder and simulated rails for tests |
 //! | [`sync`] | the synchronisation types of the shared tables, exchanged for loom's in their model |
 //! | [`cpu`] | which instructions the binary was built for, and whether a CPU has them |
+//! | [`smaps`] | what the kernel tells of the memory of a table |
 //! | [`hw`] | prefetch, huge-page memory, a look at the CPU before `main`: the only file of `src/` with `unsafe` |
 //!
 //! # Invariants
@@ -34,6 +35,7 @@ pub mod cpu;
 pub mod hw;
 pub mod pipeline;
 pub mod pool;
+pub mod smaps;
 pub mod store;
 pub mod sync;
 pub mod table;

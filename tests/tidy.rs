@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("cpu", &[]),
-    ("hw", &["cpu"]),
+    ("smaps", &[]),
+    ("hw", &["cpu", "smaps"]),
     ("sync", &[]),
     ("table", &["wire", "hw", "sync"]),
     ("pipeline", &["table", "wire", "hw"]),

@@ -127,7 +127,7 @@ pub fn compile(
     tables.retain(&config.pool.services);
     let gateways = hops.live_gateways(config);
     let peers = ways::peers(config, &mut hops, &mut tables.rails)?;
-    Ok(Snapshot {
+    let snapshot = Snapshot {
         keeps_tags: config.ports.iter().any(|port| port.keep_tags),
         entropy: entropy(config),
         generation: previous.map_or(1, |p| p.generation + 1),
@@ -140,6 +140,8 @@ pub fn compile(
         map: service_map(&config.pool),
         services: services.into(),
         backends: backends.into(),
+        adjacencies: Box::default(),
+        claims_by_key: false,
         hops: hops.list.into(),
         timeouts: timeouts(config)?,
         rates: Rates {
@@ -153,7 +155,8 @@ pub fn compile(
             time: config.limits.held_fragment_time,
         },
         peers,
-    })
+    };
+    Ok(snapshot.with_adjacencies())
 }
 
 /// Maglev tables by what they were built from, so that a change to one service rebuilds one table.
@@ -402,17 +405,11 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
             State::Down => BackendState::Down,
         };
         Some(Backend {
-            takes: if state == BackendState::Up {
-                index
-            } else {
-                ServiceIndex::NONE
-            },
             service: index,
             state,
             hop,
             egress: way.resolved.then_some(way.port),
             detours,
-            plain: delivery == Delivery::Tunnel && template.is_plain() && !detours,
             mtu,
             delivery,
             template,

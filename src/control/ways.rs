@@ -180,13 +180,11 @@ fn way<L: LinkAddresses>(
         .min(known.map_or(u16::MAX, |known| known.max(least)));
     let detours = via_gateway && config.ports.len() > 1;
     let backend = Backend {
-        takes: ServiceIndex::NONE,
         service: ServiceIndex::NONE,
         state: BackendState::Up,
         hop,
         egress: way.resolved.then_some(way.port),
         detours,
-        plain: template.is_plain() && !detours,
         mtu,
         delivery: Delivery::Tunnel,
         template,

@@ -1,7 +1,7 @@
 //! The sans-IO packet path: frames in, verdicts out.
 //!
 //! A burst goes through two stages. [`Pipeline::front`] parses every frame, hashes the flows and finds their
-//! services; [`Pipeline::steer_burst`] finds the backends and [`Pipeline::conclude`] rewrites. The worker runs
+//! services; [`Pipeline::steer_burst`] finds the backends and [`Pipeline::rewrite_burst`] rewrites. The worker runs
 //! the front of one burst before it finishes the one before, so the memory has a burst's time to
 //! arrive. What is kept between the two holds for one snapshot: if it changed meanwhile, the front is run
 //! again, so no index outlives the snapshot it came from.
@@ -46,7 +46,7 @@ use shared::Shared;
 use stage::{Lanes, read};
 use verdict::{DropReason, Verdict};
 
-pub use stage::{Stage, Ways};
+pub use stage::{Departed, Stage, Ways};
 
 /// New flows in a burst from which on the next one's Maglev slots are asked for ahead.
 const FLOODED: u64 = BURST as u64 / 4;
@@ -102,23 +102,19 @@ impl Pipeline {
         self.now
     }
 
-    /// Second stage, for one frame after the other: its verdict; the frame is rewritten for it.
+    /// The verdict about one frame of a burst, after [`Pipeline::rewrite_burst`].
     #[inline(always)]
     pub fn conclude<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
         frame: &mut F,
+        departed: &Departed,
         (lane, stage, ways): (usize, &Stage, &Ways<'_>),
     ) -> Verdict {
-        ways.foresee(lane);
-        if let Some((id, backend)) = ways.backend(lane) {
-            let len = frame.data().len();
-            if let Some(port) = rewrite::forward_plain(frame, stage.extent(lane), backend) {
-                self.counters.forward(id, len);
-                return Verdict::Forward(port);
-            }
+        match departed.port(lane, ways) {
+            Some(port) => Verdict::Forward(port),
+            None => self.look_closer(snapshot, frame, (lane, stage, ways)),
         }
-        self.look_closer(snapshot, frame, (lane, stage, ways))
     }
 
     /// A frame of a burst that is not a packet on its way to a backend by the most common means.
@@ -130,14 +126,10 @@ impl Pipeline {
         (lane, stage, ways): (usize, &Stage, &Ways<'_>),
     ) -> Verdict {
         let ingress = stage.ingress;
-        let verdict = if let Some(to) = ways.backend(lane) {
-            match self.deliver(snapshot, frame, &stage.packet(lane), ingress, to) {
-                Verdict::Drop(DropReason::TooBig) => {
-                    let parsed = read(snapshot, ingress, frame);
-                    self.too_long(snapshot, frame, &parsed, ingress, to)
-                }
-                other => other,
-            }
+        let verdict = if let Some((id, _)) = ways.get(lane)
+            && let Some(backend) = snapshot.backend(id)
+        {
+            self.send_plain(snapshot, frame, &stage.packet(lane), ingress, (id, backend))
         } else if let Some(refusal) = ways.refusal(lane) {
             let parsed = read(snapshot, ingress, frame);
             self.refuse(snapshot, frame, &parsed, ingress, refusal)
@@ -147,6 +139,24 @@ impl Pipeline {
         };
         self.count(verdict);
         verdict
+    }
+
+    /// As [`Pipeline::send`], of a plain packet.
+    fn send_plain<F: Frame>(
+        &mut self,
+        snapshot: &Snapshot,
+        frame: &mut F,
+        packet: &Packet,
+        ingress: PortIndex,
+        to: (BackendId, &Backend),
+    ) -> Verdict {
+        match self.deliver(snapshot, frame, packet, ingress, to) {
+            Verdict::Drop(DropReason::TooBig) => {
+                let parsed = read(snapshot, ingress, frame);
+                self.too_long(snapshot, frame, &parsed, ingress, to)
+            }
+            other => other,
+        }
     }
 
     /// Both stages for one frame, outside of a burst: one that was held, or a test's.
@@ -173,7 +183,7 @@ impl Pipeline {
     }
 
     /// The whole way of one packet. Those that [`plain`] reads come by steps 4 to 6 in
-    /// [`Pipeline::front`], [`Pipeline::steer_burst`] and [`Pipeline::conclude`], a burst at a time.
+    /// [`Pipeline::front`], [`Pipeline::steer_burst`] and [`Pipeline::rewrite_burst`].
     ///
     /// 1. A frame that is broken or not IP is done with at once.
     /// 2. ICMP for a VIP or for the rail concerns the path itself, not a connection.

@@ -10,6 +10,7 @@
 
 use crate::hw;
 use crate::table::hash::{BURST, V4Flows, V6Flows};
+use crate::table::service::V4Key;
 use crate::table::snapshot::PortView;
 use crate::wire::IpProtocol;
 
@@ -31,29 +32,35 @@ const V6_KIND: u16 = u16::from_le_bytes([0x86, 0xdd]);
 /// The headers of a burst, read as little-endian numbers from the bytes of the frames.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    /// The tuples to hash.
-    pub(super) v4: V4Flows,
-    /// As for IPv4.
+    /// IPv6's tuples to hash.
     pub(super) v6: V6Flows,
-    /// Bytes 0 to 3 and 2 to 5 of the frame: where it goes.
-    station: [[u32; BURST]; 2],
+    /// Bytes 0 to 7 of the frame: where it goes.
+    station: [[u32; 2]; BURST],
     /// Bytes 12 to 15: the tag, where there is one.
     tag: [u32; BURST],
     /// Bytes of the frame.
     len: [u32; BURST],
-    /// The first three words of an IPv4 header, the first two of an IPv6 one.
-    ip: [[u32; BURST]; 3],
-    /// The second and the fourth word of the transport header.
-    transport: [[u32; BURST]; 2],
+    /// The first four words of an IPv4 header.
+    v4_first: [[u32; 4]; BURST],
+    /// The last word of an IPv4 header and the first, second and fourth of the transport header.
+    v4_last: [[u32; 4]; BURST],
+    /// The first two words of an IPv6 header.
+    v6_first: [[u32; BURST]; 2],
+    /// The second and fourth word of the transport header behind IPv6.
+    v6_last: [[u32; BURST]; 2],
 }
 
 /// What plain packets are, as arrays.
 #[derive(Debug, Default)]
 pub(super) struct Plain {
+    /// IPv4's tuples to hash.
+    pub(super) v4: V4Flows,
     /// Where the packet ends (16 bits), DSCP and ECN (8), protocol (8).
     pub(super) shape: [u32; BURST],
     /// What it says about its connection: TCP flags FIN to ACK, and 32 for TCP.
     pub(super) says: [u32; BURST],
+    /// Not zero if it is not plain after all.
+    wrong: [u32; BURST],
     /// Where the IP headers start.
     pub(super) l3: u16,
 }
@@ -67,6 +74,43 @@ pub(super) struct Read {
     pub(super) v6: u32,
 }
 
+impl Plain {
+    /// What an IPv4 packet is matched to a service by.
+    #[inline(always)]
+    pub(super) fn v4_key(&self, lane: usize) -> V4Key {
+        let port = (self.v4.ports[lane] >> 16) as u16;
+        V4Key::from_wire(
+            self.v4.protocol[lane] as u8,
+            self.v4.destination[lane],
+            port,
+        )
+    }
+}
+
+impl Read {
+    /// Both versions.
+    #[inline(always)]
+    pub(super) fn all(self) -> u32 {
+        self.v4 | self.v6
+    }
+
+    /// The others.
+    #[inline(always)]
+    pub(super) fn without(self, lane: usize) -> Self {
+        Read {
+            v4: self.v4 & !(1 << lane),
+            v6: self.v6 & !(1 << lane),
+        }
+    }
+}
+
+/// Where frames have to go, as masks and values.
+#[derive(Debug, Clone, Copy)]
+struct ForUs {
+    station: [(u32, u32); 2],
+    tag: (u32, u32),
+}
+
 /// Reads the plain frames of a burst; what the other lanes hold means nothing.
 pub(super) fn read<F: Frame>(
     port: &PortView,
@@ -74,10 +118,12 @@ pub(super) fn read<F: Frame>(
     fields: &mut Fields,
     plain: &mut Plain,
 ) -> Read {
+    let station = port.filter.halves();
     match port.vlan {
         None => {
             let read = gather::<F, BARE, { BARE + V4_HEAD }, { BARE + V6_HEAD }>(frames, fields);
-            check::<BARE>(port, (0, 0), read, fields, plain)
+            let tag = (0, 0);
+            check::<BARE>(ForUs { station, tag }, read, fields, plain)
         }
         Some(_) if port.outer_vlan.is_some() => Read::default(),
         Some(vlan) => {
@@ -89,7 +135,7 @@ pub(super) fn read<F: Frame>(
                 tag([0xff; 2], 0x0f, 0xff),
                 tag([0x81, 0x00], id_high, id_low),
             );
-            check::<TAGGED>(port, tag, read, fields, plain)
+            check::<TAGGED>(ForUs { station, tag }, read, fields, plain)
         }
     }
 }
@@ -100,178 +146,133 @@ fn gather<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
     frames: &[F],
     fields: &mut Fields,
 ) -> Read {
-    let mut kinds = [0; BURST];
+    let mut read = Read::default();
     for (frame, lane) in frames.iter().zip(0..BURST) {
         frame.prefetch_headroom();
         let frame = frame.data();
         let Some(head) = frame.first_chunk::<V4>() else {
             continue;
         };
-        fields.station[0][lane] = le32(head, 0);
-        fields.station[1][lane] = le32(head, 2);
         fields.len[lane] = frame.len() as u32;
+        fields.station[lane] = [le32(head, 0), le32(head, 4)];
         if L3 == TAGGED {
             fields.tag[lane] = le32(head, 12);
         }
         let kind = u16::from_le_bytes([head[L3 - 2], head[L3 - 1]]);
         if kind == V4_KIND {
-            kinds[lane] = V4_KIND;
-            gather_v4::<L3, V4>(head, lane, fields);
+            read.v4 |= 1 << lane;
+            fields.v4_first[lane] = [0, 4, 8, 12].map(|at| le32(head, L3 + at));
+            fields.v4_last[lane] = [16, 20, 24, 32].map(|at| le32(head, L3 + at));
         } else if kind == V6_KIND
             && let Some(head) = frame.first_chunk::<V6>()
         {
-            kinds[lane] = V6_KIND;
+            read.v6 |= 1 << lane;
             gather_v6::<L3, V6>(head, lane, fields);
         }
     }
-    let lanes_of = |kind| bits(&kinds.map(|k| u32::from(k == kind)));
-    Read {
-        v4: lanes_of(V4_KIND),
-        v6: lanes_of(V6_KIND),
-    }
-}
-
-#[inline(always)]
-fn gather_v4<const L3: usize, const N: usize>(head: &[u8; N], lane: usize, fields: &mut Fields) {
-    for (at, word) in fields.ip.iter_mut().enumerate() {
-        word[lane] = le32(head, L3 + 4 * at);
-    }
-    fields.v4.source[lane] = le32(head, L3 + 12);
-    fields.v4.destination[lane] = le32(head, L3 + 16);
-    fields.v4.ports[lane] = le32(head, L3 + 20);
-    fields.transport[0][lane] = le32(head, L3 + 24);
-    fields.transport[1][lane] = le32(head, L3 + 32);
+    read
 }
 
 #[inline(always)]
 fn gather_v6<const L3: usize, const N: usize>(head: &[u8; N], lane: usize, fields: &mut Fields) {
     for at in 0..2 {
-        fields.ip[at][lane] = le32(head, L3 + 4 * at);
+        fields.v6_first[at][lane] = le32(head, L3 + 4 * at);
         fields.v6.source[at][lane] = le64(head, L3 + 8 + 8 * at);
         fields.v6.destination[at][lane] = le64(head, L3 + 24 + 8 * at);
     }
+    fields.v6.protocol[lane] = u32::from(head[L3 + 6]);
     fields.v6.ports[lane] = le32(head, L3 + 40);
-    fields.transport[0][lane] = le32(head, L3 + 44);
-    fields.transport[1][lane] = le32(head, L3 + 52);
+    fields.v6_last[0][lane] = le32(head, L3 + 44);
+    fields.v6_last[1][lane] = le32(head, L3 + 52);
 }
 
 /// Leaves those of the lanes that are plain, and takes them apart.
 #[inline(always)]
-fn check<const L3: usize>(
-    port: &PortView,
-    tag: (u32, u32),
-    read: Read,
-    fields: &mut Fields,
-    plain: &mut Plain,
-) -> Read {
+fn check<const L3: usize>(for_us: ForUs, read: Read, fields: &Fields, plain: &mut Plain) -> Read {
     plain.l3 = L3 as u16;
-    let here = if read.v4 | read.v6 == 0 {
-        0
-    } else {
-        for_us(port, tag, fields)
-    };
     let mut checked = Read::default();
     if read.v4 != 0 {
-        checked.v4 = read.v4 & here & check_v4::<L3>(fields, read.v4, plain);
+        checked.v4 = read.v4 & check_v4::<L3>(for_us, fields, plain);
     }
     if read.v6 != 0 {
-        checked.v6 = read.v6 & here & check_v6::<L3>(fields, read.v6, plain);
+        checked.v6 = read.v6 & check_v6::<L3>(for_us, fields, read.v6, plain);
     }
     checked
 }
 
-/// The lanes of frames to this port, with its tag.
+/// Not zero for a frame to another station, with another tag, or longer than an IP packet can be.
 #[inline(always)]
-fn for_us(port: &PortView, (tag_mask, tag): (u32, u32), fields: &Fields) -> u32 {
-    let [first, second] = port.filter.halves();
-    let mut here = [0; BURST];
-    hw::vectorised(
-        #[inline(always)]
-        || {
-            for (lane, here) in here.iter_mut().enumerate() {
-                let wrong = fields.station[0][lane] & first.0 ^ first.1
-                    | fields.station[1][lane] & second.0 ^ second.1
-                    | fields.tag[lane] & tag_mask ^ tag;
-                *here = u32::from(wrong == 0) & u32::from(fields.len[lane] <= u16::MAX.into());
-            }
-        },
-    );
-    bits(&here)
+fn astray<const L3: usize>(for_us: ForUs, station: [u32; 2], tag: u32, len: u32) -> u32 {
+    let [first, second] = for_us.station;
+    let tagged = if L3 == TAGGED {
+        tag & for_us.tag.0 ^ for_us.tag.1
+    } else {
+        0
+    };
+    station[0] & first.0 ^ first.1 | station[1] & second.0 ^ second.1 | tagged | len >> 16
 }
 
 #[inline(always)]
-fn check_v4<const L3: usize>(fields: &mut Fields, lanes: u32, plain: &mut Plain) -> u32 {
+fn check_v4<const L3: usize>(for_us: ForUs, fields: &Fields, plain: &mut Plain) -> u32 {
     /// Offset and "more fragments" of the second word.
     const FRAGMENT: u32 = 0xff3f_0000;
-    let mut ok = [0; BURST];
-    let Fields {
-        v4,
-        len,
-        ip,
-        transport,
-        ..
-    } = fields;
     hw::vectorised(
+        fields,
+        plain,
         #[inline(always)]
-        || {
-            for (lane, ok) in ok.iter_mut().enumerate() {
-                let [a, b, c] = [ip[0][lane], ip[1][lane], ip[2][lane]];
+        |fields, plain| {
+            for lane in 0..BURST {
+                let [a, b, c, source] = fields.v4_first[lane];
+                let [destination, ports, second, fourth] = fields.v4_last[lane];
+                let len = fields.len[lane];
                 let protocol = c >> 8 & 0xff;
                 let end = L3 as u32 + swap16(a >> 16);
-                let (says, fits) = flow(
-                    protocol,
-                    [transport[0][lane], transport[1][lane]],
-                    L3 as u32 + 20,
-                    end,
-                );
+                let l4 = L3 as u32 + 20;
+                let (says, lies) = flow(protocol, [second, fourth], l4, end);
                 // RFC 1071: in whatever byte order; all ones if the checksum is right.
-                let sum = halves(a) + halves(b) + halves(c);
-                let sum = sum + halves(v4.source[lane]) + halves(v4.destination[lane]);
+                let sum = halves(a) + halves(b) + halves(c) + halves(source) + halves(destination);
                 let sum = halves(halves(sum));
-                *ok = u32::from(a & 0xff == 0x45)
-                    & u32::from(b & FRAGMENT == 0)
-                    & u32::from(c & 0xff != 0)
-                    & u32::from(sum == 0xffff)
-                    & u32::from(end <= len[lane])
-                    & fits;
-                v4.protocol[lane] = protocol;
-                let read = 0u32.wrapping_sub(lanes >> lane & 1);
+                plain.wrong[lane] =
+                    astray::<L3>(for_us, fields.station[lane], fields.tag[lane], len)
+                        | a & 0xff ^ 0x45
+                        | b & FRAGMENT
+                        | u32::from(c & 0xff == 0)
+                        | sum ^ 0xffff
+                        | u32::from(end > len)
+                        | lies;
+                plain.v4.source[lane] = source;
+                plain.v4.destination[lane] = destination;
+                plain.v4.protocol[lane] = protocol;
+                plain.v4.ports[lane] = ports;
                 plain.shape[lane] = end << 16 | a & 0xff00 | protocol;
-                plain.says[lane] = says & read;
+                plain.says[lane] = says;
             }
         },
     );
-    bits(&ok)
+    hw::zeros(&plain.wrong)
 }
 
 #[inline(always)]
-fn check_v6<const L3: usize>(fields: &mut Fields, lanes: u32, plain: &mut Plain) -> u32 {
-    let mut ok = [0; BURST];
-    let Fields {
-        v6,
-        len,
-        ip,
-        transport,
-        ..
-    } = fields;
+fn check_v6<const L3: usize>(for_us: ForUs, fields: &Fields, lanes: u32, plain: &mut Plain) -> u32 {
     hw::vectorised(
+        fields,
+        plain,
         #[inline(always)]
-        || {
-            for (lane, ok) in ok.iter_mut().enumerate() {
-                let [a, b] = [ip[0][lane], ip[1][lane]];
+        |fields, plain| {
+            for lane in 0..BURST {
+                let [a, b] = [fields.v6_first[0][lane], fields.v6_first[1][lane]];
+                let last = [fields.v6_last[0][lane], fields.v6_last[1][lane]];
+                let len = fields.len[lane];
                 let protocol = b >> 16 & 0xff;
                 let end = L3 as u32 + 40 + swap16(b);
-                let (says, fits) = flow(
-                    protocol,
-                    [transport[0][lane], transport[1][lane]],
-                    L3 as u32 + 40,
-                    end,
-                );
-                *ok = u32::from(a & 0xf0 == 0x60)
-                    & u32::from(b >> 24 != 0)
-                    & u32::from(end <= len[lane])
-                    & fits;
-                v6.protocol[lane] = protocol;
+                let l4 = L3 as u32 + 40;
+                let (says, lies) = flow(protocol, last, l4, end);
+                plain.wrong[lane] =
+                    astray::<L3>(for_us, fields.station[lane], fields.tag[lane], len)
+                        | a & 0xf0 ^ 0x60
+                        | u32::from(b >> 24 == 0)
+                        | u32::from(end > len)
+                        | lies;
                 // The class stands in the second half of the first byte and the first of the second.
                 let class = a << 4 & 0xf0 | a >> 12 & 0x0f;
                 let shape = end << 16 | class << 8 | protocol;
@@ -281,20 +282,26 @@ fn check_v6<const L3: usize>(fields: &mut Fields, lanes: u32, plain: &mut Plain)
             }
         },
     );
-    bits(&ok)
+    hw::zeros(&plain.wrong)
 }
 
-/// What a transport header says about its connection, and whether it is TCP's or UDP's and tells the
-/// truth about its length. Both are worked out whatever it is.
+/// What a transport header says about its connection; and not zero if it is neither TCP's nor UDP's or lies
+/// about its length. Both are worked out whatever it is.
 #[inline(always)]
-fn flow(protocol: u32, transport: [u32; 2], l4: u32, end: u32) -> (u32, u32) {
-    let (is_tcp, is_udp) = (u32::from(protocol == TCP), u32::from(protocol == UDP));
-    let tcp_len = (transport[1] & 0xf0) >> 2;
-    let udp_len = swap16(transport[0]);
-    let fits_tcp = is_tcp & u32::from(tcp_len >= 20) & u32::from(l4 + tcp_len <= end);
-    let fits_udp = is_udp & u32::from(udp_len >= 8) & u32::from(l4 + udp_len <= end);
-    let flags = transport[1] >> 8 & 0x1f | 0x20;
-    (flags & 0u32.wrapping_sub(is_tcp), fits_tcp | fits_udp)
+fn flow(protocol: u32, [second, fourth]: [u32; 2], l4: u32, end: u32) -> (u32, u32) {
+    // Masks instead of conditions: a condition would become a branch in the middle of the loop.
+    let (tcp, udp) = (mask(protocol == TCP), mask(protocol == UDP));
+    let tcp_len = (fourth & 0xf0) >> 2;
+    let len = tcp_len & tcp | swap16(second) & udp;
+    let least = 20 & tcp | 8 & !tcp;
+    let lies = u32::from(len < least) | u32::from(l4 + len > end);
+    ((fourth >> 8 & 0x1f | 0x20) & tcp, lies)
+}
+
+/// All bits for yes.
+#[inline(always)]
+fn mask(yes: bool) -> u32 {
+    0u32.wrapping_sub(u32::from(yes))
 }
 
 /// The first two bytes as a number in network order.
@@ -307,13 +314,6 @@ fn swap16(word: u32) -> u32 {
 #[inline(always)]
 fn halves(word: u32) -> u32 {
     (word & 0xffff) + (word >> 16)
-}
-
-/// The lanes that are not zero but one, as bits.
-#[inline(always)]
-fn bits(lanes: &[u32; BURST]) -> u32 {
-    let shifted = lanes.iter().enumerate().map(|(lane, bit)| bit << lane);
-    shifted.fold(0, |bits, bit| bits | bit)
 }
 
 #[inline(always)]
@@ -333,6 +333,7 @@ mod tests {
     use super::super::packet::Packet;
     use super::super::stage::{Lanes, Stage, read};
     use crate::pipeline::classify::Kind;
+    use crate::table::conn::{ConnOwner, ConnSettings};
     use crate::table::service::ServiceIndex;
     use crate::table::snapshot::PortIndex;
     use crate::testkit::traffic::{kinds, pools, repair_ipv4};
@@ -345,9 +346,15 @@ mod tests {
         let mut stage = Stage::new();
         // Whatever was in the lane before.
         let frames = [kinds()[0].as_slice(), frame].map(Frame::new);
-        lanes.look_up(snapshot, &snapshot.ports[0], &frames, &mut stage);
-        let is_plain = stage.others & 2 == 0;
-        is_plain.then(|| (stage.packet(1), Some(stage.services[1])))
+        let conns = ConnOwner::new(&ConnSettings {
+            flows: 1,
+            ..ConnSettings::default()
+        });
+        let conns = conns.expect("a small table");
+        let look = conns.look();
+        lanes.look_up(snapshot, &snapshot.ports[0], &frames, look, &mut stage);
+        let is_plain = stage.lanes.all() & 2 != 0;
+        is_plain.then(|| (stage.packet(1), stage.service(snapshot, 1)))
     }
 
     fn classified(rail: &Rail, frame: &[u8]) -> (Packet, Option<ServiceIndex>) {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use zerocopy::network_endian::U16;
 
+use crate::table::adjacency::Adjacency;
 use crate::table::hash::FlowHash;
 use crate::table::snapshot::{Backend, Delivery, Hop, PortIndex, Snapshot};
 use crate::table::template::{Template, entropy_host_v4, entropy_host_v6};
@@ -19,33 +20,19 @@ use super::verdict::{DropReason, Verdict};
 /// First source port of GUE packets: the dynamic range, of which 14 bits come from the flow hash.
 const GUE_SOURCE_BASE: u16 = 49152;
 const GUE_SOURCE_MASK: u16 = 0x3fff;
-/// Bytes of an untagged link header.
-const LINK_LEN: usize = 14;
 
-/// Sends a plain packet to a backend with a plain template and one way to it: what most packets are. For any
-/// other backend, and what is too long, ask [`forward`]; nothing has changed then.
+/// Puts the headers of an adjacency in front of a plain packet; returns the bytes of the frame. What it has no
+/// headers for, and what is too long, is for [`forward`]; nothing has changed then.
 #[inline(always)]
 pub(super) fn forward_plain<F: Frame>(
     frame: &mut F,
     packet: Extent,
-    backend: &Backend,
-) -> Option<PortIndex> {
-    let template = &backend.template;
-    let len = packet.end.wrapping_sub(packet.start);
-    let total = u32::from(len) + u32::from(template.overhead());
-    if !backend.plain || total > u32::from(backend.mtu) {
-        return None;
-    }
-    let port = backend.egress?;
+    adjacency: &Adjacency,
+) -> Option<usize> {
     let (start, end) = (usize::from(packet.start), usize::from(packet.end));
-    let data = frame.rewrap(start, end, usize::from(template.len))?;
-    template.write(data);
-    let head = data.first_chunk_mut::<{ LINK_LEN + 20 }>()?;
-    let sum = template.checksum_of(len, packet.class, 0);
-    head[LINK_LEN + 1] = packet.class;
-    head[LINK_LEN + 2..LINK_LEN + 4].copy_from_slice(&(total as u16).to_be_bytes());
-    head[LINK_LEN + 10..LINK_LEN + 12].copy_from_slice(&sum.to_be_bytes());
-    Some(port)
+    let len = adjacency.room_for(u32::from(packet.end) - u32::from(packet.start))?;
+    let data = frame.rewrap(start, end, len)?;
+    adjacency.write(data, packet.class).then_some(data.len())
 }
 
 /// Sends the packet to `backend`: wrapped, addressed to the next hop, or held until that is known.

@@ -4,35 +4,42 @@
 //! at once, so that the memory one of them waits for is waited for by all.
 
 use crate::hw;
-use crate::table::conn::Segment;
-use crate::table::hash::{BURST, FlowHash, flow_hash_v4_burst, flow_hash_v6_burst};
-use crate::table::service::{ServiceIndex, V4Key, V6Key};
-use crate::table::snapshot::{Backend, PortIndex, PortView, Snapshot};
-use crate::table::{BackendId, Nanos};
+use crate::table::adjacency::Adjacency;
+use crate::table::conn::{Look, Segment, Wanted};
+use crate::table::hash::{BURST, FlowHash, flow_hash_v6_burst};
+use crate::table::service::{Claim, ServiceIndex, V6Key};
+use crate::table::snapshot::{PortIndex, PortView, Snapshot};
+use crate::table::{BackendId, HashKey, Nanos};
 use crate::wire::{IpProtocol, TrafficClass};
 
 use super::classify::{Parsed, classify};
 use super::frame::Frame;
 use super::packet::{Extent, Packet};
-use super::plain::{self, Fields, Plain};
+use super::plain::{self, Fields, Plain, Read};
 use super::steer::Refusal;
-use super::{FLOODED, Pipeline, flow_hash};
+use super::{FLOODED, Pipeline, flow_hash, rewrite};
 
 /// What is known of a burst between its two stages.
 #[derive(Debug)]
 pub struct Stage {
-    hashes: [FlowHash; BURST],
-    /// The services of plain packets; [`ServiceIndex::NONE`] for all other frames.
-    pub(super) services: [ServiceIndex; BURST],
+    flows: Flows,
     plain: Plain,
-    /// The lanes of IPv6 packets, as bits.
-    v6: u32,
-    /// The lanes of all frames that are not plain or match no service; they are in `parsed`.
-    pub(super) others: u32,
+    /// The lanes of plain packets, as bits.
+    pub(super) lanes: Read,
     pub(super) parsed: [Parsed; BURST],
     pub(super) len: usize,
     pub(super) generation: u64,
     pub(super) ingress: PortIndex,
+}
+
+/// The flows of a burst, as arrays.
+#[derive(Debug)]
+struct Flows {
+    hashes: [FlowHash; BURST],
+    /// What packets show about their service.
+    claims: [Claim; BURST],
+    /// The entries that packets leave as they are.
+    wanted: [Wanted; BURST],
 }
 
 /// A burst while it is being looked up.
@@ -45,38 +52,29 @@ pub(super) struct Lanes {
 /// Where the plain packets of a burst go, found under the snapshot it borrows from.
 #[derive(Debug)]
 pub struct Ways<'s> {
-    backends: [Option<&'s Backend>; BURST],
+    adjacencies: [Option<&'s Adjacency>; BURST],
     ids: [u32; BURST],
     /// Why a packet goes to none.
     refusals: [Option<Refusal>; BURST],
-    /// What the burst behind will need: connection buckets, and Maglev slots while most flows are new.
-    behind: ([*const u8; BURST], Option<[*const u8; BURST]>),
 }
 
 impl<'s> Ways<'s> {
     const NONE: Ways<'static> = Ways {
-        backends: [None; BURST],
+        adjacencies: [None; BURST],
         ids: [0; BURST],
         refusals: [None; BURST],
-        behind: ([std::ptr::null(); BURST], None),
     };
 
-    /// Asks for what one packet of the burst behind will need: one with every packet, as all at once would be
-    /// more than a core can wait for.
+    /// The way of a packet and the number of its backend.
     #[inline(always)]
-    pub(super) fn foresee(&self, lane: usize) {
-        hw::prefetch_read(self.behind.0[lane % BURST]);
-        if let Some(slots) = &self.behind.1 {
-            hw::prefetch_read(slots[lane % BURST]);
-        }
+    pub(super) fn get(&self, lane: usize) -> Option<(BackendId, &'s Adjacency)> {
+        let adjacency = self.adjacencies[lane % BURST]?;
+        let id = BackendId::new(self.ids[lane % BURST]).ok()?;
+        Some((id, adjacency))
     }
 
-    /// The backend of a packet and its id.
-    #[inline(always)]
-    pub(super) fn backend(&self, lane: usize) -> Option<(BackendId, &'s Backend)> {
-        let backend = self.backends[lane % BURST]?;
-        let id = BackendId::new(self.ids[lane % BURST]).ok()?;
-        Some((id, backend))
+    fn set(&mut self, lane: usize, id: u32, adjacency: &'s Adjacency) {
+        (self.adjacencies[lane % BURST], self.ids[lane % BURST]) = (Some(adjacency), id);
     }
 
     pub(super) fn refusal(&self, lane: usize) -> Option<Refusal> {
@@ -88,11 +86,13 @@ impl Stage {
     /// An empty stage.
     pub fn new() -> Self {
         Stage {
-            hashes: [FlowHash(0); BURST],
-            services: [ServiceIndex::NONE; BURST],
+            flows: Flows {
+                hashes: [FlowHash(0); BURST],
+                claims: [Claim::NONE; BURST],
+                wanted: [Wanted::default(); BURST],
+            },
             plain: Plain::default(),
-            v6: 0,
-            others: 0,
+            lanes: Read::default(),
             parsed: [Parsed::EMPTY; BURST],
             len: 0,
             generation: 0,
@@ -123,14 +123,23 @@ impl Stage {
         }
     }
 
+    /// The service of the plain packet in this lane.
+    pub(super) fn service(&self, snapshot: &Snapshot, lane: usize) -> Option<ServiceIndex> {
+        snapshot.service_of(self.flows.claims[lane % BURST])
+    }
+
     /// The plain packet in this lane.
     #[inline(always)]
     pub(super) fn packet(&self, lane: usize) -> Packet {
         let lane = lane % BURST;
         let (l3, shape) = (self.plain.l3, self.plain.shape[lane]);
-        let ip_header = if self.v6 >> lane & 1 != 0 { 40 } else { 20 };
+        let ip_header = if self.lanes.v6 >> lane & 1 != 0 {
+            40
+        } else {
+            20
+        };
         Packet {
-            hash: self.hashes[lane],
+            hash: self.flows.hashes[lane],
             l3,
             l4: l3 + ip_header,
             end: (shape >> 16) as u16,
@@ -150,50 +159,76 @@ impl Default for Stage {
 }
 
 impl Lanes {
-    /// Reads the plain frames of a burst, hashes their flows and looks their services up.
+    /// Reads the plain frames of a burst, hashes their flows and finds out what they claim.
     pub(super) fn look_up<F: Frame>(
         &mut self,
         snapshot: &Snapshot,
         port: &PortView,
         frames: &[F],
+        look: Look<'_>,
         stage: &mut Stage,
     ) {
-        let read = plain::read(port, frames, &mut self.fields, &mut stage.plain);
-        let mut claimed = 0;
-        if read.v4 != 0 {
-            flow_hash_v4_burst(&snapshot.hash_key, &self.fields.v4, &mut stage.hashes);
-            let flows = &self.fields.v4;
-            // These lanes alone: what stands in the others may match nothing, and be long looked for.
-            for lane in lanes_of(read.v4) {
-                let (protocol, ports) = (flows.protocol[lane] as u8, flows.ports[lane]);
-                let key = V4Key::from_wire(protocol, flows.destination[lane], (ports >> 16) as u16);
-                stage.services[lane] = snapshot.map.lookup_v4(key);
-            }
-            claimed = read.v4;
+        stage.lanes = plain::read(port, frames, &mut self.fields, &mut stage.plain);
+        if stage.lanes.v4 != 0 {
+            stage.flows.read_v4(&stage.plain, &snapshot.hash_key, look);
         }
-        if read.v6 != 0 {
+        if !snapshot.claims_by_key {
+            for lane in lanes_of(stage.lanes.v4) {
+                let index = snapshot.map.lookup_v4(stage.plain.v4_key(lane));
+                stage.claim(snapshot, lane, index);
+            }
+        }
+        if stage.lanes.v6 != 0 {
             let flows = &self.fields.v6;
             flow_hash_v6_burst(&snapshot.hash_key, flows, &mut self.v6_hashes);
-            for lane in lanes_of(read.v6) {
-                let (protocol, ports) = (flows.protocol[lane] as u8, flows.ports[lane]);
-                let destination = (flows.destination[0][lane], flows.destination[1][lane]);
-                let key = V6Key::from_wire(protocol, destination, (ports >> 16) as u16);
-                stage.services[lane] = snapshot.map.lookup_v6(key);
-                stage.hashes[lane] = self.v6_hashes[lane];
-            }
-            claimed |= read.v6;
-        }
-        for (lane, service) in stage.services.iter().enumerate() {
-            claimed &= !(u32::from(*service == ServiceIndex::NONE) << lane);
-        }
-        if snapshot.source_affinity {
-            for lane in lanes_of(claimed) {
-                let by_source = steers_by_source(snapshot, stage.services[lane]);
-                claimed &= !(u32::from(by_source) << lane);
+            for lane in lanes_of(stage.lanes.v6) {
+                let hash = self.v6_hashes[lane];
+                stage.flows.hashes[lane] = hash;
+                stage.flows.wanted[lane] = look.wanted(hash, stage.plain.says[lane]);
+                let index = snapshot.map.lookup_v6(self.v6_key(lane));
+                stage.claim(snapshot, lane, index);
             }
         }
-        stage.v6 = read.v6;
-        stage.others = !claimed;
+    }
+
+    #[inline(always)]
+    fn v6_key(&self, lane: usize) -> V6Key {
+        let flows = &self.fields.v6;
+        let port = (flows.ports[lane] >> 16) as u16;
+        let destination = (flows.destination[0][lane], flows.destination[1][lane]);
+        V6Key::from_wire(flows.protocol[lane] as u8, destination, port)
+    }
+}
+
+impl Flows {
+    /// The hashes of IPv4 packets, what they claim by themselves, and the entries they leave as they are.
+    fn read_v4(&mut self, plain: &Plain, key: &HashKey, look: Look<'_>) {
+        let key = *key;
+        hw::vectorised(
+            plain,
+            self,
+            #[inline(always)]
+            |plain, flows| {
+                for lane in 0..BURST {
+                    let hash = plain.v4.hash(&key, lane);
+                    flows.hashes[lane] = hash;
+                    flows.claims[lane] = Claim::of_v4(plain.v4_key(lane));
+                    flows.wanted[lane] = look.wanted(hash, plain.says[lane]);
+                }
+            },
+        );
+    }
+}
+
+impl Stage {
+    /// Notes the service of a plain packet. Without one, or if its service steers by source, it is not plain.
+    #[inline(always)]
+    fn claim(&mut self, snapshot: &Snapshot, lane: usize, index: ServiceIndex) {
+        let by_source = snapshot.source_affinity && steers_by_source(snapshot, index);
+        if index == ServiceIndex::NONE || by_source {
+            self.lanes = self.lanes.without(lane);
+        }
+        self.flows.claims[lane] = Claim::of_service(index);
     }
 }
 
@@ -210,17 +245,18 @@ impl Pipeline {
         stage.generation = snapshot.generation;
         stage.ingress = ingress;
         stage.len = frames.len().min(BURST);
-        stage.others = u32::MAX;
+        stage.lanes = Read::default();
         // Where every packet is looked at closely anyway, none is plain.
         let port = snapshot.ports.get(usize::from(ingress.0));
         let closely = snapshot.peers.mirror || snapshot.keeps_tags;
         if let Some(port) = port.filter(|_| !closely) {
-            self.lanes.look_up(snapshot, port, frames, stage);
+            let look = self.conns.look();
+            self.lanes.look_up(snapshot, port, frames, look, stage);
         }
-        for lane in lanes_of(stage.others).take_while(|lane| *lane < stage.len) {
+        let all = ((1u64 << stage.len) - 1) as u32;
+        for lane in lanes_of(all & !stage.lanes.all()) {
             stage.parsed[lane] = read(snapshot, ingress, &frames[lane]);
-            stage.hashes[lane] = stage.parsed[lane].hash;
-            stage.services[lane] = ServiceIndex::NONE;
+            stage.flows.hashes[lane] = stage.parsed[lane].hash;
         }
         // Asked for once more later, packet by packet. Measured: known flows need no more than that, but under
         // a flood a fifth of all time goes without this.
@@ -234,7 +270,7 @@ impl Pipeline {
 
     /// Asks for the connection buckets of a burst that came behind none.
     pub fn prefetch(&self, stage: &Stage) {
-        let hashes = stage.hashes.iter().take(stage.len);
+        let hashes = stage.flows.hashes.iter().take(stage.len);
         hashes.for_each(|hash| self.conns.prefetch(*hash));
     }
 
@@ -254,73 +290,157 @@ impl Pipeline {
             self.front(snapshot, stage.ingress, frames, stage);
         }
         let mut ways = Ways::NONE;
-        let (mut steady, mut rest) = (0, 0u32);
+        let all = stage.lanes.all();
+        // Under a flood a look would be in vain.
+        let rest = if self.flooded {
+            all
+        } else {
+            self.steer_steady(snapshot, stage, all, &mut ways)
+        };
+        let misses = self.conns.stats().misses;
+        for lane in lanes_of(rest) {
+            self.steer_lane(snapshot, frames, stage, lane, &mut ways);
+        }
+        self.flooded = self.conns.stats().misses - misses > FLOODED;
+        if self.flooded {
+            prefetch_slots(snapshot, behind);
+        }
+        ways
+    }
+
+    /// Finds the backends of packets that change nothing about their connection; returns the lanes of the
+    /// others.
+    #[inline(always)]
+    fn steer_steady<'s>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        stage: &Stage,
+        lanes: u32,
+        ways: &mut Ways<'s>,
+    ) -> u32 {
         let look = self.conns.look();
-        let len = stage.len.min(BURST);
-        for lane in 0..len {
-            let (index, hash) = (stage.services[lane], stage.hashes[lane]);
-            if index == ServiceIndex::NONE {
-                continue;
-            }
-            // Under a flood a look would be in vain.
-            if !self.flooded
-                && let Some(id) = look.steady(hash, stage.plain.says[lane])
-                && let Some(Some(backend)) = snapshot.backends.get(id as usize)
-                && backend.takes == index
+        let mut rest = 0u32;
+        for lane in lanes_of(lanes) {
+            if let Some(id) = look.steady(stage.flows.hashes[lane], stage.flows.wanted[lane])
+                && let Some(adjacency) = snapshot.adjacencies.get(id as usize)
+                && adjacency.claim == stage.flows.claims[lane]
             {
-                backend.prefetch();
-                (ways.backends[lane], ways.ids[lane]) = (Some(backend), id);
-                steady += 1;
+                ways.set(lane, id, adjacency);
             } else {
                 rest |= 1 << lane;
             }
         }
-        for (place, hash) in ways.behind.0.iter_mut().zip(behind.hashes) {
-            *place = look.bucket(hash);
-        }
-        self.conns.count_hits(steady);
-        let misses = self.conns.stats().misses;
-        for lane in lanes_of(rest) {
-            self.steer_lane(snapshot, stage, lane, &mut ways);
-        }
-        self.flooded = self.conns.stats().misses - misses > FLOODED;
-        if self.flooded {
-            ways.behind.1 = Some(slots(snapshot, behind));
-        }
-        (len..behind.len).for_each(|lane| ways.foresee(lane));
-        ways
+        let steady = lanes.count_ones() - rest.count_ones();
+        self.conns.count_hits(steady.into());
+        rest
     }
 
     /// Finds the backend of one plain packet.
     #[inline(never)]
-    fn steer_lane<'s>(
+    fn steer_lane<'s, F: Frame>(
         &mut self,
         snapshot: &'s Snapshot,
-        stage: &Stage,
+        frames: &[F],
+        stage: &mut Stage,
         lane: usize,
         ways: &mut Ways<'s>,
     ) {
-        let (index, hash) = (stage.services[lane], stage.hashes[lane]);
+        let Some(index) = stage.service(snapshot, lane) else {
+            stage.lanes = stage.lanes.without(lane);
+            stage.parsed[lane] = read(snapshot, stage.ingress, &frames[lane]);
+            return;
+        };
+        let hash = stage.flows.hashes[lane];
         let says = Segment::of(stage.plain.says[lane]);
         match self.pin(snapshot, index, hash, says, says) {
-            Ok((id, backend)) => {
-                backend.prefetch();
-                (ways.backends[lane], ways.ids[lane]) = (Some(backend), id.get());
+            Ok((id, _)) => {
+                if let Some(adjacency) = snapshot.adjacencies.get(id.index()) {
+                    hw::prefetch_read(adjacency);
+                    ways.set(lane, id.get(), adjacency);
+                }
             }
             Err(refusal) => ways.refusals[lane] = Some(refusal),
         }
     }
+
+    /// Rewrites those of a burst that go the common way, and asks for what the burst behind will need: one
+    /// line with every packet, as all at once would be more than a core can wait for.
+    #[inline(always)]
+    pub fn rewrite_burst<F: Frame>(
+        &mut self,
+        frames: &mut [F],
+        stage: &Stage,
+        ways: &Ways<'_>,
+        behind: &Stage,
+    ) -> Departed {
+        let look = self.conns.look();
+        let backends = self.counters.of_backends();
+        let (mut lanes, mut bytes, mut differ) = (0, 0, 0);
+        let first = ways.adjacencies[0].map_or(PortIndex(0), Adjacency::port);
+        for (frame, lane) in frames.iter_mut().zip(0..BURST) {
+            look.prefetch(behind.flows.hashes[lane]);
+            let Some(adjacency) = ways.adjacencies[lane] else {
+                continue;
+            };
+            let len = frame.data().len();
+            if let Some(total) = rewrite::forward_plain(frame, stage.extent(lane), adjacency) {
+                if let Some(backend) = backends.get(ways.ids[lane] as usize) {
+                    backend.count(len);
+                }
+                lanes |= 1u32 << lane;
+                bytes += total;
+                differ |= adjacency.port().0 ^ first.0;
+            }
+        }
+        (frames.len()..behind.len)
+            .for_each(|lane| look.prefetch(behind.flows.hashes[lane % BURST]));
+        Departed {
+            lanes,
+            port: (differ == 0).then_some(first),
+            bytes,
+        }
+    }
 }
 
-/// Where the Maglev slots of a burst lie.
+/// What has been rewritten of a burst, to leave by ports.
+#[derive(Debug)]
+pub struct Departed {
+    /// The lanes, as bits.
+    lanes: u32,
+    /// The one port that they leave by, if it is one.
+    port: Option<PortIndex>,
+    /// Bytes of all those frames.
+    pub bytes: usize,
+}
+
+impl Departed {
+    /// The port of all `len` frames of the burst, if they leave by one.
+    #[inline(always)]
+    pub fn all_by(&self, len: usize) -> Option<PortIndex> {
+        self.port
+            .filter(|_| self.lanes.count_ones() as usize == len)
+    }
+
+    /// The port that one frame leaves by, if it does; `ways` are those of its burst.
+    #[inline(always)]
+    pub fn port(&self, lane: usize, ways: &Ways<'_>) -> Option<PortIndex> {
+        let lane = lane % BURST;
+        let departed = self.lanes >> lane & 1 != 0;
+        ways.adjacencies[lane]
+            .filter(|_| departed)
+            .map(Adjacency::port)
+    }
+}
+
+/// Asks for the Maglev slots of a burst's flows.
 #[cold]
-fn slots(snapshot: &Snapshot, stage: &Stage) -> [*const u8; BURST] {
-    std::array::from_fn(|lane| {
-        let service = snapshot.service(stage.services[lane]);
-        service.map_or(std::ptr::null(), |service| {
-            service.maglev.place(stage.hashes[lane])
-        })
-    })
+fn prefetch_slots(snapshot: &Snapshot, stage: &Stage) {
+    for lane in lanes_of(stage.lanes.all()) {
+        let index = stage.service(snapshot, lane);
+        if let Some(service) = index.and_then(|index| snapshot.service(index)) {
+            hw::prefetch_read(service.maglev.place(stage.flows.hashes[lane]));
+        }
+    }
 }
 
 /// Whether a service steers by source address.
@@ -339,10 +459,14 @@ pub(super) fn read<F: Frame>(snapshot: &Snapshot, ingress: PortIndex, frame: &F)
 }
 
 /// The lanes whose bits are set.
+#[inline(always)]
 fn lanes_of(mut bits: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
+        if bits == 0 {
+            return None;
+        }
         let lane = bits.trailing_zeros() as usize;
-        bits &= bits.wrapping_sub(1);
-        (lane < BURST).then_some(lane)
+        bits &= bits - 1;
+        Some(lane)
     })
 }

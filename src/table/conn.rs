@@ -34,7 +34,7 @@ use crate::hw::{self, LINE_WORDS, Line, Lines};
 use crate::table::{FlowHash, IdSet, Tick};
 
 pub use entry::{Entry, Segment};
-pub use owner::{ConnError, ConnOwner, ConnSettings, Found, Inserted, Look};
+pub use owner::{ConnError, ConnOwner, ConnSettings, Found, Inserted, Look, Wanted};
 pub use stats::ConnStats;
 pub use timeouts::{TimeoutError, TimeoutSettings, Timeouts};
 

@@ -224,6 +224,12 @@ impl Counters {
         }
     }
 
+    /// What was forwarded to each backend, by the number of its id, to be counted by the owning worker.
+    #[inline]
+    pub fn of_backends(&self) -> &[Traffic] {
+        &self.backends
+    }
+
     /// What was forwarded to `backend`.
     pub fn backend(&self, backend: BackendId) -> Option<&Traffic> {
         self.backends.get(backend.get() as usize)

@@ -28,31 +28,43 @@ pub struct V6Flows {
 /// Hashes all [`BURST`] lanes: what [`flow_hash_v4`](super::hash::flow_hash_v4) answers for each. Work is
 /// per burst, not per packet: half-empty bursts cost as much as full ones, and are cheap anyway.
 pub fn flow_hash_v4_burst(key: &HashKey, flows: &V4Flows, out: &mut [FlowHash; BURST]) {
-    let (k0, k1) = (key.k0(), key.k1());
+    let key = *key;
     hw::vectorised(
+        flows,
+        out,
         #[inline(always)]
-        || {
+        |flows, out| {
             for (lane, out) in out.iter_mut().enumerate() {
-                let protocol = u64::from(flows.protocol[lane]);
-                let source = u64::from(flows.source[lane]);
-                let destination = u64::from(flows.destination[lane]);
-                let ports = u64::from(flows.ports[lane]);
-                // The shift pushes the destination's fourth byte out; it opens the second block.
-                let first = protocol | source << 8 | destination << 40;
-                let last = destination >> 24 | ports << 8 | 13 << LENGTH_SHIFT;
-                *out = FlowHash(sip13_two_blocks(k0, k1, first, last));
+                *out = flows.hash(&key, lane);
             }
         },
     );
 }
 
+impl V4Flows {
+    /// The hash of one lane, for a loop over all of them.
+    #[inline(always)]
+    pub fn hash(&self, key: &HashKey, lane: usize) -> FlowHash {
+        let protocol = u64::from(self.protocol[lane]);
+        let source = u64::from(self.source[lane]);
+        let destination = u64::from(self.destination[lane]);
+        let ports = u64::from(self.ports[lane]);
+        // The shift pushes the destination's fourth byte out; it opens the second block.
+        let first = protocol | source << 8 | destination << 40;
+        let last = destination >> 24 | ports << 8 | 13 << LENGTH_SHIFT;
+        FlowHash(sip13_two_blocks(key.k0(), key.k1(), first, last))
+    }
+}
+
 /// As [`flow_hash_v4_burst`].
 pub fn flow_hash_v6_burst(key: &HashKey, flows: &V6Flows, out: &mut [FlowHash; BURST]) {
     let (k0, k1) = (key.k0(), key.k1());
-    let ([s0, s1], [d0, d1]) = (&flows.source, &flows.destination);
     hw::vectorised(
+        flows,
+        out,
         #[inline(always)]
-        || {
+        |flows, out| {
+            let ([s0, s1], [d0, d1]) = (&flows.source, &flows.destination);
             for (lane, out) in out.iter_mut().enumerate() {
                 let ports = u64::from(flows.ports[lane]);
                 let (s0, s1, d0, d1) = (s0[lane], s1[lane], d0[lane], d1[lane]);

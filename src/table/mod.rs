@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`counters`] | what a worker counts, and the closed list of drop reasons | its worker |
 //! | [`hash`] | the pool's hash key and the flow hash every lookup starts from | nobody |
+//! | [`adjacency`] | the way of plain packets to a backend, in one cache line | control |
 //! | [`conn`] | flow to backend, for the flows seen: one table per worker | its worker |
 //! | [`fragment`] | datagram to backend, while its fragments arrive: one table per rail | every worker |
 //! | [`host`] | what the bridge to the host counts | its thread |
@@ -20,6 +21,7 @@
 //! | [`port`] | a port's state and counters, to show | nobody |
 //! | [`publish`] | the swap: one publisher's value, read by every worker once per burst | control |
 
+pub mod adjacency;
 pub mod conn;
 pub mod counters;
 mod exact;

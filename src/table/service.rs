@@ -80,6 +80,41 @@ impl From<Address> for IpAddr {
     }
 }
 
+/// What a packet shows about its service, to be compared with what the service's packets have to show. It
+/// means nothing under another snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Claim(u64);
+
+impl Claim {
+    /// Of no packet.
+    pub const NONE: Claim = Claim(u64::MAX);
+
+    /// Of a packet that the service was looked up for.
+    #[inline(always)]
+    pub fn of_service(index: ServiceIndex) -> Self {
+        // No key of an IPv4 packet has this bit.
+        Claim(1 << 63 | u64::from(index.0))
+    }
+
+    /// Of an IPv4 packet where every IPv4 service has its address, protocol and port for itself: such a key
+    /// outranks all others, so equality is all there is to matching.
+    #[inline(always)]
+    pub fn of_v4(key: V4Key) -> Self {
+        Claim(key.0)
+    }
+
+    /// The service, if it was looked up already, else the key to do so.
+    #[inline(always)]
+    pub fn service(self) -> Result<ServiceIndex, V4Key> {
+        if self.0 >> 63 != 0 {
+            // The index was 16 bits.
+            Ok(ServiceIndex(self.0 as u16))
+        } else {
+            Err(V4Key(self.0))
+        }
+    }
+}
+
 /// The compiled match: exact keys in hash tables, everything else in precedence order.
 ///
 /// A full-length VIP with exact protocol and exact port outranks every other rule, so the tables are
@@ -88,6 +123,8 @@ impl From<Address> for IpAddr {
 pub struct ServiceMap {
     v4: Exact<u64>,
     v6: Exact<(u64, u64, u32)>,
+    /// The keys of IPv4 services that have one for themselves, by index.
+    v4_keys: Box<[Option<V4Key>]>,
     rules: Box<[Rule]>,
     vips: Box<[(Address, u32)]>,
 }
@@ -164,7 +201,16 @@ impl ServiceMap {
             ports: k.ports,
             service: ServiceIndex(index as u16),
         });
+        let v4_keys = keys.iter().map(|key| match key.vip {
+            IpAddr::V4(vip) if key.is_exact() => Some(v4_key(
+                vip.to_bits(),
+                key.protocol.unwrap_or_default(),
+                key.ports.0,
+            )),
+            _ => None,
+        });
         ServiceMap {
+            v4_keys: v4_keys.collect(),
             v4: Exact::new(&v4),
             v6: Exact::new(&v6),
             rules: rules.collect(),
@@ -216,6 +262,18 @@ impl ServiceMap {
         let destination = (u128::from(last) << 64 | u128::from(first)).swap_bytes();
         let (protocol, port) = ((key.tail >> 16) as u8, key.tail as u16);
         self.rule(Address::V6(destination), protocol, port.swap_bytes())
+    }
+
+    /// What all packets of an IPv4 service have in common, if it is one address, protocol and port.
+    pub fn v4_key(&self, index: ServiceIndex) -> Option<V4Key> {
+        self.v4_keys.get(usize::from(index.0)).copied().flatten()
+    }
+
+    /// Every IPv4 service is one address, protocol and port.
+    pub fn is_exact_v4(&self) -> bool {
+        self.rules
+            .iter()
+            .all(|rule| matches!(rule.vip, Address::V6(_)))
     }
 
     /// Whether the address belongs to any VIP, whatever protocol and port.

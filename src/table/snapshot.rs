@@ -9,11 +9,12 @@ use crate::hw;
 
 use super::{
     BackendId, FlowHash, HashKey,
+    adjacency::Adjacency,
     conn::Timeouts,
     limiter::SharedBucket,
     maglev::Maglev,
     peers::Peers,
-    service::{Address, ServiceIndex, ServiceMap},
+    service::{Address, Claim, ServiceIndex, ServiceMap},
     template::{LinkHeader, Template},
 };
 
@@ -122,12 +123,10 @@ pub enum Delivery {
     L2dsr,
 }
 
-/// One backend of one service. What most packets need of it lies in one cache line.
+/// One backend of one service. What most packets need of it lies in its [`Adjacency`].
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub struct Backend {
-    /// The service it belongs to, if it takes and keeps connections; else [`ServiceIndex::NONE`].
-    pub takes: ServiceIndex,
     /// The service it belongs to.
     pub service: ServiceIndex,
     /// Largest outer packet the way to it carries, in bytes.
@@ -140,8 +139,6 @@ pub struct Backend {
     pub state: BackendState,
     /// Reached through a gateway where several ports may have one: the ingress port's own is preferred.
     pub detours: bool,
-    /// Delivered in a tunnel whose template [is plain](Template::is_plain), without [detours](Backend::detours).
-    pub plain: bool,
     /// Headers a packet to it leaves with.
     pub template: Template,
     /// How packets get there.
@@ -261,6 +258,10 @@ pub struct Snapshot {
     pub services: Box<[Service]>,
     /// The backends by id; place 0 and the places of unused ids are `None`.
     pub backends: Box<[Option<Backend>]>,
+    /// The ways of plain packets to the backends, by id.
+    pub adjacencies: Box<[Adjacency]>,
+    /// IPv4 packets [claim](Claim::of_v4) their service by their own key, else by the service's index.
+    pub claims_by_key: bool,
     /// Some service hashes by source, destination and protocol alone.
     pub source_affinity: bool,
     /// Next hops, by index.
@@ -280,6 +281,39 @@ impl Snapshot {
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.backends.get(id.get() as usize)?.as_ref()
+    }
+
+    /// What packets of a service claim.
+    pub fn claim(&self, index: ServiceIndex) -> Claim {
+        match self.map.v4_key(index) {
+            Some(key) if self.claims_by_key => Claim::of_v4(key),
+            _ => Claim::of_service(index),
+        }
+    }
+
+    /// The service of packets with this claim.
+    pub fn service_of(&self, claim: Claim) -> Option<ServiceIndex> {
+        let index = match claim.service() {
+            Ok(index) => index,
+            Err(key) => self.map.lookup_v4(key),
+        };
+        (index != ServiceIndex::NONE).then_some(index)
+    }
+
+    /// Finds the ways to the backends, once everything else is in its place.
+    pub fn with_adjacencies(mut self) -> Self {
+        self.claims_by_key = self.map.is_exact_v4() && !self.source_affinity;
+        let adjacency = |backend: &Option<Backend>| match backend {
+            Some(backend) => {
+                let service = self.service(backend.service);
+                let own = service.filter(|service| !service.source_affinity);
+                let claim = own.map_or(Claim::NONE, |_| self.claim(backend.service));
+                Adjacency::new(backend, claim)
+            }
+            None => Adjacency::NONE,
+        };
+        self.adjacencies = self.backends.iter().map(adjacency).collect();
+        self
     }
 
     /// The service at an index.

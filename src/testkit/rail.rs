@@ -237,6 +237,7 @@ impl Rail {
 
     /// The first stage alone, under the snapshot of now.
     pub fn front(&mut self, port: u8, frames: &[Frame], stage: &mut Stage) {
+        self.pipeline.advance(self.now);
         self.pipeline
             .front(&self.snapshot, PortIndex(port), frames, stage);
     }
@@ -247,10 +248,11 @@ impl Rail {
         let ways = self
             .pipeline
             .steer_burst(snapshot, frames, stage, self.now, behind);
+        let departed = self.pipeline.rewrite_burst(frames, stage, &ways, behind);
         let mut verdicts = Vec::new();
         for (lane, frame) in frames.iter_mut().enumerate() {
             let place = (lane, &*stage, &ways);
-            verdicts.push(self.pipeline.conclude(snapshot, frame, place));
+            verdicts.push(self.pipeline.conclude(snapshot, frame, &departed, place));
         }
         let to_host = verdicts.iter().filter(|v| matches!(v, Verdict::Host(_)));
         // There is a host here that takes everything.

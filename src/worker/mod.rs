@@ -157,7 +157,7 @@ impl Worker {
                     snapshot,
                     counters: &self.counters,
                 };
-                dispatch.deal(burst, stage, &ways, now);
+                dispatch.deal(burst, (stage, behind), &ways, now);
                 observer.done(Step::Finish);
             }
         }
@@ -297,12 +297,24 @@ struct Dispatch<'a> {
 }
 
 impl Dispatch<'_> {
-    /// The second stage of a burst, frame by frame.
+    /// The second stage of a burst: most often all of it leaves by one port.
     #[inline(never)]
-    fn deal(&mut self, burst: &mut Burst, stage: &Stage, ways: &Ways<'_>, now: Nanos) {
+    fn deal(
+        &mut self,
+        burst: &mut Burst,
+        (stage, behind): (&Stage, &Stage),
+        ways: &Ways<'_>,
+        now: Nanos,
+    ) {
+        let departed = self.pipeline.rewrite_burst(burst, stage, ways, behind);
+        if let Some(port) = departed.all_by(burst.len())
+            && let Some(output) = self.outputs.get_mut(usize::from(port.0))
+        {
+            return output.send_all(burst, departed.bytes, self.counters);
+        }
         for (mut mbuf, lane) in burst.drain().zip(0..BURST) {
-            let place = (lane, stage, ways);
-            let verdict = self.pipeline.conclude(self.snapshot, &mut mbuf, place);
+            let (pipeline, place) = (&mut *self.pipeline, (lane, stage, ways));
+            let verdict = pipeline.conclude(self.snapshot, &mut mbuf, &departed, place);
             self.deliver(mbuf, verdict, stage.ingress(), now);
         }
     }

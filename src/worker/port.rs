@@ -137,6 +137,8 @@ fn poll(rx: &mut Option<RxQueue>, source: &mut Option<Box<dyn Source>>, burst: &
 pub struct Output {
     tx: TxQueue,
     out: Burst,
+    /// Bytes of the frames in `out`.
+    bytes: usize,
 }
 
 impl Output {
@@ -145,17 +147,30 @@ impl Output {
         Output {
             tx,
             out: Burst::new(),
+            bytes: 0,
         }
     }
 
     /// Queues a frame for sending; sends when a burst is full.
     #[inline]
     pub fn send(&mut self, mbuf: Mbuf, counters: &Counters) {
+        let len = mbuf.len();
         if let Err(mbuf) = self.out.push(mbuf) {
             self.flush(counters);
             // After a flush there is room, so nothing is lost here.
             let _ = self.out.push(mbuf);
         }
+        self.bytes += len;
+    }
+
+    /// Queues all frames of a burst, which have `bytes` bytes in all.
+    #[inline]
+    pub fn send_all(&mut self, burst: &mut Burst, bytes: usize, counters: &Counters) {
+        if self.out.room() < burst.len() {
+            self.flush(counters);
+        }
+        self.out.append(burst);
+        self.bytes += bytes;
     }
 
     /// Sends a burst and nothing else: no counter, no order kept with what is queued.
@@ -170,14 +185,16 @@ impl Output {
         if self.out.is_empty() {
             return;
         }
-        let bytes: usize = self.out.iter().map(Mbuf::len).sum();
+        let mut bytes = std::mem::take(&mut self.bytes);
         let sent = self.tx.send(&mut self.out);
-        let left: usize = self.out.iter().map(Mbuf::len).sum();
-        counters.tx.packets.add(sent as u64);
-        counters.tx.bytes.add((bytes - left) as u64);
-        for _ in 0..self.out.len() {
-            counters.count_drop(DropReason::TxFull);
+        if !self.out.is_empty() {
+            bytes -= self.out.iter().map(Mbuf::len).sum::<usize>();
+            for _ in 0..self.out.len() {
+                counters.count_drop(DropReason::TxFull);
+            }
+            self.out.clear();
         }
-        self.out.clear();
+        counters.tx.packets.add(sent as u64);
+        counters.tx.bytes.add(bytes as u64);
     }
 }

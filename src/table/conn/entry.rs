@@ -139,8 +139,7 @@ impl Entry {
     /// Reads a table word; `None` if it is empty.
     #[inline(always)]
     pub(super) fn from_word(word: u64) -> Option<Self> {
-        let backend = (word >> BACKEND_SHIFT) as u32 & BackendId::MAX.get();
-        BackendId::new(backend)
+        BackendId::new(backend_of(word))
             .ok()
             .map(|backend| Entry { word, backend })
     }
@@ -199,27 +198,15 @@ impl Entry {
         u64::from(now.0 & AGE_MASK) << AGE_SHIFT
     }
 
-    /// The number of the backend in a word that a packet leaves as it is: stamped in the tick of `stamp`, and
-    /// with the flags it would get. `says` is as for [`Look::steady`](super::Look::steady).
+    /// The word, but for the backend, of the entry of a flow that a packet leaves as it is: stamped in the tick of
+    /// `stamp`, and with the flags it would get. `says` is what the packet says, by TCP flags FIN to ACK, and
+    /// 32 for TCP. No entry is like the word for a packet that always changes something.
     #[inline(always)]
-    pub(super) fn steady(word: u64, says: u32, stamp: u64) -> Option<u32> {
-        /// The flags that stay, by what the packet says; more than an entry has if none stay.
-        const STEADY: [u16; 64] = {
-            let mut steady = [u16::MAX; 64];
-            let mut says = 0;
-            while says < 64 {
-                match SEGMENTS[says] {
-                    Segment::TcpData => steady[says] = PROMOTED as u16,
-                    Segment::Datagram => steady[says] = (PROMOTED | UDP) as u16,
-                    Segment::Syn | Segment::SynAck | Segment::TcpClose => {}
-                }
-                says += 1;
-            }
-            steady
-        };
-        let low = word & ((1 << BACKEND_SHIFT) - 1);
-        let flags = u64::from(STEADY[says as usize % STEADY.len()]);
-        (low == stamp | flags).then_some((word >> BACKEND_SHIFT) as u32 & BackendId::MAX.get())
+    pub(super) fn steady(hash: FlowHash, says: u32, stamp: u64) -> u64 {
+        let starts_or_ends = says & u32::from(TcpFlags::FIN.0 | TcpFlags::SYN.0 | TcpFlags::RST.0);
+        let tcp = if starts_or_ends != 0 { NEVER } else { PROMOTED };
+        let flags = if says & 32 != 0 { tcp } else { PROMOTED | UDP };
+        hash.0 & TAG_MASK | stamp | flags
     }
 
     /// The entry was stamped in this tick.
@@ -266,6 +253,12 @@ impl std::fmt::Debug for Entry {
     }
 }
 
+/// Number of the backend in a table word.
+#[inline(always)]
+pub(super) fn backend_of(word: u64) -> u32 {
+    (word >> BACKEND_SHIFT) as u32 & BackendId::MAX.get()
+}
+
 /// Tag of a table word, empty or not.
 #[inline(always)]
 pub(super) fn tag_of(word: u64) -> u32 {
@@ -281,6 +274,11 @@ const FLAGS: u64 = (1 << AGE_SHIFT) - 1;
 const UDP: u64 = 1;
 const CLOSING: u64 = 2;
 const PROMOTED: u64 = 4;
+/// Flags of no entry: what closes one promotes it.
+const NEVER: u64 = UDP | CLOSING;
+const TAG_MASK: u64 = u64::MAX << TAG_SHIFT;
+/// The bits of a table word that name the backend.
+pub(super) const BACKEND_MASK: u64 = (BackendId::MAX.get() as u64) << BACKEND_SHIFT;
 
 /// Ticks by which a reader's clock may lag behind the owner's: about a minute.
 const SKEW: u32 = 8;
@@ -317,17 +315,19 @@ mod tests {
                 let entry = Entry::pack(9, id(5), flags, Tick(77u32.wrapping_sub(age)));
                 for says in 0..64 {
                     let segment = Segment::of(says);
-                    let steady = Entry::steady(entry.word(), says, Entry::stamp(now));
+                    let wanted = Entry::steady(FlowHash(9 << 32 | 77), says, Entry::stamp(now));
+                    let steady = (entry.word() ^ wanted) & !BACKEND_MASK == 0;
                     let data = matches!(segment, Segment::TcpData | Segment::Datagram);
                     // An entry knows its protocol by its flow, and only TCP's close.
                     let own = entry.is_udp() == (segment == Segment::Datagram)
                         && !(entry.is_udp() && entry.is_closing());
                     let stays = own && data && entry.after(segment, now) == entry;
-                    assert_eq!(steady, stays.then_some(5), "{entry:?} {segment:?}");
+                    let never = entry.is_udp() && entry.is_closing() && !entry.is_promoted();
+                    assert_eq!(steady && !never, stays, "{entry:?} {segment:?}");
                 }
             }
         }
-        assert_eq!(Entry::steady(0, 0, Entry::stamp(Tick(0))), None);
+        assert_eq!(backend_of(Entry::pack(9, id(5), FLAGS, now).word()), 5);
     }
 
     /// A life: segments in order, then closing and promoted after each.

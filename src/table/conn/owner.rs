@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::entry::{BACKEND_MASK, backend_of};
 use super::sweep::{LONGEST_LIFE, Sweep};
 use super::{ConnStats, ConnTable, Entry, Segment, Timeouts};
-use crate::hw::{LINE_WORDS, Line, Lines};
+use crate::hw::{self, LINE_WORDS, Line, Lines};
 use crate::table::limiter::TokenBucket;
 use crate::table::{BackendId, FlowHash, Nanos, Tick};
 
@@ -99,24 +100,33 @@ pub struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Where a flow's bucket lies in memory, to be asked for some time before it is looked up.
+    /// Asks for a flow's bucket, some time before it is looked up.
     #[inline(always)]
-    pub fn bucket(&self, hash: FlowHash) -> *const u8 {
-        let line = self.lines.get(hash.bucket(self.mask));
-        line.map_or(std::ptr::null(), |line| std::ptr::from_ref(line).cast())
+    pub fn prefetch(&self, hash: FlowHash) {
+        hw::prefetch_read(self.lines.as_ptr().wrapping_add(hash.bucket(self.mask)));
     }
 
-    /// The number of the backend of a live entry that stays as it is: another packet of an established
+    /// What [`Look::steady`] looks for: the entry of a flow that stays as it is, being that of an established
     /// connection in the same tick. `says` is what the packet says, by TCP flags FIN to ACK and 32 for TCP.
-    /// `None` says nothing: ask [`ConnOwner::find`].
     #[inline(always)]
-    pub fn steady(&self, hash: FlowHash, says: u32) -> Option<u32> {
+    pub fn wanted(&self, hash: FlowHash, says: u32) -> Wanted {
+        Wanted(Entry::steady(hash, says, self.stamp))
+    }
+
+    /// The number of the backend of such an entry. `None` says nothing: ask [`ConnOwner::find`].
+    #[inline(always)]
+    pub fn steady(&self, hash: FlowHash, Wanted(word): Wanted) -> Option<u32> {
         let line = self.lines.get(hash.bucket(self.mask))?;
-        let place = line.places_of(hash.tag()).trailing_zeros() as usize / 2;
+        let places = line.places_like(word, BACKEND_MASK);
+        let place = places.trailing_zeros() as usize;
         let word = line.0.get(place)?.load(Ordering::Relaxed);
-        Entry::steady(word, says, self.stamp)
+        Some(backend_of(word))
     }
 }
+
+/// See [`Look::wanted`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted(u64);
 
 impl ConnOwner {
     /// Allocates a table, zeroed and touched, so on the calling thread's NUMA node: call it on the
@@ -220,10 +230,10 @@ impl ConnOwner {
     #[inline]
     pub fn find(&mut self, hash: FlowHash) -> Option<Found<'_>> {
         let line = self.table.line(hash);
-        let mut matches = line.places_of(hash.tag());
+        let mut matches = line.places_like(hash.0, u64::from(u32::MAX));
         // One match, or none, but for the tag 0, which empty places match too.
         while matches != 0 {
-            let word = &line.0[matches.trailing_zeros() as usize / 2 % LINE_WORDS];
+            let word = &line.0[matches.trailing_zeros() as usize % LINE_WORDS];
             matches &= matches - 1;
             let Some(entry) = Entry::from_word(word.load(Ordering::Relaxed)) else {
                 continue;

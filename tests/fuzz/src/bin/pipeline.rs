@@ -126,10 +126,13 @@ impl Run {
         let ways = self
             .pipeline
             .steer_burst(snapshot, &frames, &mut stage, self.now, behind);
+        let departed = self
+            .pipeline
+            .rewrite_burst(&mut frames, &stage, &ways, behind);
         let mut verdicts = Vec::new();
         for (lane, frame) in frames.iter_mut().enumerate() {
             let place = (lane, &stage, &ways);
-            verdicts.push(self.pipeline.conclude(snapshot, frame, place));
+            verdicts.push(self.pipeline.conclude(snapshot, frame, &departed, place));
         }
         for ((input, frame), verdict) in inputs.iter().zip(&frames).zip(verdicts) {
             self.frames += 1;

@@ -1,0 +1,245 @@
+//! What forwarding a plain packet to a backend takes, in one cache line: the proof that the packet is for the
+//! backend's service, and the rewrite. Routers call the like an adjacency.
+
+use super::service::Claim;
+use super::snapshot::{Backend, BackendState, Delivery, PortIndex};
+
+/// Bytes of the first and of the last store that write the headers; they overlap where the headers are shorter
+/// than both.
+const HEAD: usize = 32;
+const TAIL: usize = 16;
+/// Longest headers of an adjacency: Ethernet, IPv4, and 14 bytes of tunnel.
+pub const MAX_LEN: usize = HEAD + TAIL;
+/// Where the outer IPv4 header starts.
+const L3: usize = 14;
+
+/// The way of plain packets to one backend.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub struct Adjacency {
+    /// What a packet has to claim to be for the backend's service; [`Claim::NONE`] if connections of the
+    /// service have no entries of their own, or the backend keeps none.
+    pub claim: Claim,
+    /// One's complement sum of the outer IPv4 header without length, DSCP and ECN, folded to 16 bits.
+    sum: u32,
+    /// Largest outer packet the way carries, in bytes.
+    mtu: u16,
+    port: u8,
+    /// Bytes of the headers, [`HEAD`] to [`MAX_LEN`]; 0 if packets to the backend take more than that.
+    len: u8,
+    /// The first bytes of the headers.
+    head: [u8; HEAD],
+    /// The last bytes of the headers.
+    tail: [u8; TAIL],
+}
+
+// One line is asked for, and one is read.
+const _: () = assert!(size_of::<Adjacency>() == 64);
+
+impl Adjacency {
+    /// No backend, or one that takes no packets.
+    pub const NONE: Adjacency = Adjacency {
+        claim: Claim::NONE,
+        sum: 0,
+        mtu: 0,
+        port: 0,
+        len: 0,
+        head: [0; HEAD],
+        tail: [0; TAIL],
+    };
+
+    /// The adjacency of a backend whose service is claimed by `claim`.
+    pub fn new(backend: &Backend, claim: Claim) -> Self {
+        // Packets that an entry is found for by a look alone start nothing, so a draining backend has them too.
+        let claim = match backend.state {
+            BackendState::Up | BackendState::Drain => claim,
+            BackendState::Down => Claim::NONE,
+        };
+        let template = &backend.template;
+        let plain = backend.delivery == Delivery::Tunnel
+            && template.is_plain()
+            && !backend.detours
+            && (HEAD..=MAX_LEN).contains(&template.bytes().len());
+        let rewrite = Some(template.bytes()).filter(|_| plain);
+        match (rewrite, backend.egress) {
+            (Some(bytes), Some(port)) => {
+                let (mut head, mut tail) = ([0; HEAD], [0; TAIL]);
+                head.copy_from_slice(&bytes[..HEAD]);
+                tail.copy_from_slice(&bytes[bytes.len() - TAIL..]);
+                Adjacency {
+                    claim,
+                    // The template's sum holds the headers' own length.
+                    sum: fold(template.partial_sum - u32::from(template.overhead())).into(),
+                    mtu: backend.mtu,
+                    port: port.0,
+                    len: template.len,
+                    head,
+                    tail,
+                }
+            }
+            _ => Adjacency {
+                claim,
+                ..Adjacency::NONE
+            },
+        }
+    }
+
+    /// Bytes of the headers, if the adjacency has them and a packet of `inner` bytes fits the way behind them.
+    #[inline(always)]
+    pub fn room_for(&self, inner: u32) -> Option<usize> {
+        // Without headers the MTU is 0, which no packet is below.
+        let total = inner
+            .wrapping_add(u32::from(self.len))
+            .wrapping_sub(L3 as u32);
+        (total <= u32::from(self.mtu)).then_some(usize::from(self.len))
+    }
+
+    /// The port packets leave by.
+    #[inline(always)]
+    pub fn port(&self) -> PortIndex {
+        PortIndex(self.port)
+    }
+
+    /// Writes the headers to the front of `packet`, which has room for them before an inner packet with this
+    /// DSCP and ECN. `false`, and the packet good for nothing, if it is too short to be one.
+    #[inline(always)]
+    #[must_use]
+    pub fn write(&self, packet: &mut [u8], class: u8) -> bool {
+        let len = packet.len();
+        let Some(out) = packet.first_chunk_mut::<MAX_LEN>() else {
+            return false;
+        };
+        let end = usize::from(self.len);
+        let Some(tail) = end.checked_sub(TAIL).and_then(|at| out.get_mut(at..end)) else {
+            return false;
+        };
+        tail.copy_from_slice(&self.tail);
+        out[..HEAD].copy_from_slice(&self.head);
+        // At least the length of what has just been written to.
+        let total = (len - L3) as u32;
+        out[L3 + 1] = class;
+        out[L3 + 2..L3 + 4].copy_from_slice(&(total as u16).to_be_bytes());
+        let sum = self.sum + total + u32::from(class);
+        out[L3 + 10..L3 + 12].copy_from_slice(&(!fold(sum)).to_be_bytes());
+        true
+    }
+}
+
+/// Folds a one's complement sum: with its halves exchanged added to it, the upper one holds the sum of both
+/// and the carry.
+#[inline(always)]
+fn fold(sum: u32) -> u16 {
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::table::service::ServiceIndex;
+    use crate::table::snapshot::HopIndex;
+    use crate::table::template::{LinkHeader, Template, Tunnel};
+    use crate::wire::checksum;
+
+    const LINK: LinkHeader = LinkHeader {
+        destination: [2, 0, 0, 0, 0, 1],
+        source: [2, 0, 0, 0, 0, 2],
+        vlan: None,
+        outer_vlan: None,
+    };
+
+    fn backend(link: LinkHeader, to: [u8; 4], tunnel: Tunnel, state: BackendState) -> Backend {
+        let source = [192, 0, 2, 10].into();
+        Backend {
+            service: ServiceIndex(0),
+            mtu: 1500,
+            hop: HopIndex(0),
+            egress: Some(PortIndex(3)),
+            state,
+            detours: false,
+            template: Template::new(link, source, to.into(), tunnel, false).expect("one family"),
+            delivery: Delivery::Tunnel,
+        }
+    }
+
+    fn claim() -> Claim {
+        Claim::of_service(ServiceIndex(0))
+    }
+
+    proptest! {
+        /// The headers are the template's, and the checksum is right for every length and class.
+        #[test]
+        fn headers_are_the_templates(
+            to: [u8; 4],
+            class: u8,
+            inner in 28u16..1400,
+            tunnel in prop::sample::select(vec![
+                Tunnel::Gre { key: None },
+                Tunnel::Gre { key: Some(7) },
+                Tunnel::Ipip,
+            ]),
+        ) {
+            let backend = backend(LINK, to, tunnel, BackendState::Up);
+            let adjacency = Adjacency::new(&backend, claim());
+            let len = adjacency.room_for(inner.into()).expect("room");
+            let mut packet = vec![0xee; len + usize::from(inner)];
+            prop_assert!(adjacency.write(&mut packet, class));
+            prop_assert!(checksum::is_valid(&packet[L3..L3 + 20]));
+            let mut expected = backend.template.bytes().to_vec();
+            prop_assert_eq!(expected.len(), len);
+            expected[L3 + 1] = class;
+            expected[L3 + 2..L3 + 4].copy_from_slice(&((len - L3) as u16 + inner).to_be_bytes());
+            let sum = backend.template.checksum_of(inner, class, 0);
+            expected[L3 + 10..L3 + 12].copy_from_slice(&sum.to_be_bytes());
+            prop_assert_eq!(&packet[..len], expected);
+            prop_assert!(packet[len..].iter().all(|byte| *byte == 0xee));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_the_way_has_no_room() {
+        let backend = backend(LINK, [198, 51, 100, 1], Tunnel::Ipip, BackendState::Up);
+        let adjacency = Adjacency::new(&backend, claim());
+        assert_eq!(adjacency.room_for(1480), Some(34));
+        assert_eq!(adjacency.room_for(1481), None);
+        assert_eq!(adjacency.port(), PortIndex(3));
+    }
+
+    #[test]
+    fn headers_that_are_not_plain_are_not_written() {
+        let gre = Tunnel::Gre { key: None };
+        let up = |link, tunnel| backend(link, [198, 51, 100, 1], tunnel, BackendState::Up);
+        let tagged = LinkHeader {
+            vlan: Some(5),
+            ..LINK
+        };
+        let held = Backend {
+            egress: None,
+            ..up(LINK, gre)
+        };
+        for backend in [up(tagged, gre), up(LINK, Tunnel::Gue { port: 6080 }), held] {
+            let adjacency = Adjacency::new(&backend, claim());
+            assert_eq!(adjacency.room_for(28), None);
+            assert_eq!(
+                adjacency.claim,
+                claim(),
+                "its connections are looked for all the same"
+            );
+        }
+        assert_eq!(Adjacency::NONE.room_for(28), None);
+    }
+
+    #[test]
+    fn a_dead_backend_is_claimed_by_nobody() {
+        let gre = Tunnel::Gre { key: None };
+        for (state, kept) in [
+            (BackendState::Up, claim()),
+            (BackendState::Drain, claim()),
+            (BackendState::Down, Claim::NONE),
+        ] {
+            let backend = backend(LINK, [198, 51, 100, 1], gre, state);
+            assert_eq!(Adjacency::new(&backend, claim()).claim, kept);
+        }
+    }
+}
