@@ -32,6 +32,20 @@ pub fn prefetch_read<T>(place: *const T) {
     let _ = place;
 }
 
+/// As [`prefetch_read`], into the second-level cache: for many lines at once, as the first level cannot wait
+/// for more than a few.
+#[inline(always)]
+pub fn prefetch_near<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `prefetch_read`.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// Runs `work` compiled for AVX-512 where the CPU has it, else as it is: for plain loops over arrays,
 /// which the compiler then turns into wider vectors, with rotations of one instruction. What is to gain
 /// from it has to be inlined into `work`. All it reads comes by `from` and all it writes by `to`, so that the
@@ -169,6 +183,31 @@ fn this_cpu() -> Cpu {
 pub struct Line(pub [AtomicU64; LINE_WORDS]);
 
 impl Line {
+    /// The words, each read once, relaxed.
+    #[inline(always)]
+    pub fn words(&self) -> [u64; LINE_WORDS] {
+        #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+        {
+            use std::arch::x86_64::__m256i;
+            let (first, second): (__m256i, __m256i);
+            // SAFETY: as in `places_like`.
+            unsafe {
+                std::arch::asm!(
+                    "vmovdqa {first:y}, [{line}]",
+                    "vmovdqa {second:y}, [{line} + 32]",
+                    first = out(ymm_reg) first,
+                    second = out(ymm_reg) second,
+                    line = in(reg) self,
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+            }
+            // SAFETY: both are 32 bytes of which any are a number.
+            unsafe { std::mem::transmute([first, second]) }
+        }
+        #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+        self.0.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
     /// The places whose words are `word` but for the bits that `any` has, as bits. Every word is read once,
     /// relaxed.
     #[inline(always)]

@@ -25,6 +25,7 @@ mod steer;
 mod tags;
 mod too_big;
 pub mod verdict;
+mod ways;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,10 +47,8 @@ use shared::Shared;
 use stage::{Lanes, read};
 use verdict::{DropReason, Verdict};
 
-pub use stage::{Departed, Stage, Ways};
-
-/// New flows in a burst from which on the next one's Maglev slots are asked for ahead.
-const FLOODED: u64 = BURST as u64 / 4;
+pub use stage::Stage;
+pub use ways::{Departed, Ways};
 
 /// One worker's packet path and the state only that worker writes.
 #[derive(Debug)]
@@ -111,7 +110,7 @@ impl Pipeline {
         departed: &Departed,
         (lane, stage, ways): (usize, &Stage, &Ways<'_>),
     ) -> Verdict {
-        match departed.port(lane, ways) {
+        match departed.by(lane, ways) {
             Some(port) => Verdict::Forward(port),
             None => self.look_closer(snapshot, frame, (lane, stage, ways)),
         }

@@ -30,17 +30,6 @@ pub(super) struct Packet {
     pub headless: bool,
 }
 
-/// As much of a plain packet as most backends need.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Extent {
-    /// Where the IP header starts.
-    pub start: u16,
-    /// Where the IP packet ends.
-    pub end: u16,
-    /// DSCP and ECN.
-    pub class: u8,
-}
-
 impl Packet {
     /// Bytes of the IP packet.
     #[inline(always)]

@@ -10,11 +10,12 @@
 
 use crate::hw;
 use crate::table::hash::{BURST, V4Flows, V6Flows};
-use crate::table::service::V4Key;
+use crate::table::service::{V4Key, V6Key};
 use crate::table::snapshot::PortView;
 use crate::wire::IpProtocol;
 
 use super::frame::Frame;
+use super::stage::lanes_of;
 
 const TCP: u32 = IpProtocol::TCP.0 as u32;
 const UDP: u32 = IpProtocol::UDP.0 as u32;
@@ -32,8 +33,6 @@ const V6_KIND: u16 = u16::from_le_bytes([0x86, 0xdd]);
 /// The headers of a burst, read as little-endian numbers from the bytes of the frames.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    /// IPv6's tuples to hash.
-    pub(super) v6: V6Flows,
     /// Bytes 0 to 7 of the frame: where it goes.
     station: [[u32; 2]; BURST],
     /// Bytes 12 to 15: the tag, where there is one.
@@ -44,10 +43,10 @@ pub(super) struct Fields {
     v4_first: [[u32; 4]; BURST],
     /// The last word of an IPv4 header and the first, second and fourth of the transport header.
     v4_last: [[u32; 4]; BURST],
-    /// The first two words of an IPv6 header.
-    v6_first: [[u32; BURST]; 2],
-    /// The second and fourth word of the transport header behind IPv6.
-    v6_last: [[u32; BURST]; 2],
+    /// An IPv6 header and the first two words of the transport header.
+    v6: [[[u64; 2]; BURST]; 3],
+    /// The fourth word of the transport header behind IPv6.
+    v6_fourth: [u32; BURST],
 }
 
 /// What plain packets are, as arrays.
@@ -55,6 +54,8 @@ pub(super) struct Fields {
 pub(super) struct Plain {
     /// IPv4's tuples to hash.
     pub(super) v4: V4Flows,
+    /// IPv6's.
+    pub(super) v6: V6Flows,
     /// Where the packet ends (16 bits), DSCP and ECN (8), protocol (8).
     pub(super) shape: [u32; BURST],
     /// What it says about its connection: TCP flags FIN to ACK, and 32 for TCP.
@@ -84,6 +85,15 @@ impl Plain {
             self.v4.destination[lane],
             port,
         )
+    }
+
+    /// As [`Plain::v4_key`].
+    #[inline(always)]
+    pub(super) fn v6_key(&self, lane: usize) -> V6Key {
+        let flows = &self.v6;
+        let port = (flows.ports[lane] >> 16) as u16;
+        let destination = (flows.destination[0][lane], flows.destination[1][lane]);
+        V6Key::from_wire(flows.protocol[lane] as u8, destination, port)
     }
 }
 
@@ -150,40 +160,44 @@ fn gather<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
     for (frame, lane) in frames.iter().zip(0..BURST) {
         frame.prefetch_headroom();
         let frame = frame.data();
-        let Some(head) = frame.first_chunk::<V4>() else {
-            continue;
-        };
-        fields.len[lane] = frame.len() as u32;
-        fields.station[lane] = [le32(head, 0), le32(head, 4)];
-        if L3 == TAGGED {
-            fields.tag[lane] = le32(head, 12);
-        }
-        let kind = u16::from_le_bytes([head[L3 - 2], head[L3 - 1]]);
-        if kind == V4_KIND {
-            read.v4 |= 1 << lane;
+        if let Some(head) = frame.first_chunk::<V4>() {
+            fields.len[lane] = frame.len() as u32;
+            fields.station[lane] = [le32(head, 0), le32(head, 4)];
+            if L3 == TAGGED {
+                fields.tag[lane] = le32(head, 12);
+            }
+            // Whatever it is: what is no IPv4 is not looked at.
             fields.v4_first[lane] = [0, 4, 8, 12].map(|at| le32(head, L3 + at));
             fields.v4_last[lane] = [16, 20, 24, 32].map(|at| le32(head, L3 + at));
-        } else if kind == V6_KIND
-            && let Some(head) = frame.first_chunk::<V6>()
-        {
-            read.v6 |= 1 << lane;
-            gather_v6::<L3, V6>(head, lane, fields);
+            let kind = u16::from_le_bytes([head[L3 - 2], head[L3 - 1]]);
+            read.v4 |= u32::from(kind == V4_KIND) << lane;
+            read.v6 |= u32::from(kind == V6_KIND) << lane;
         }
+    }
+    if read.v6 != 0 {
+        read.v6 = gather_all_v6::<F, L3, V6>(frames, read.v6, fields);
     }
     read
 }
 
-#[inline(always)]
-fn gather_v6<const L3: usize, const N: usize>(head: &[u8; N], lane: usize, fields: &mut Fields) {
-    for at in 0..2 {
-        fields.v6_first[at][lane] = le32(head, L3 + 4 * at);
-        fields.v6.source[at][lane] = le64(head, L3 + 8 + 8 * at);
-        fields.v6.destination[at][lane] = le64(head, L3 + 24 + 8 * at);
+/// The same for those that may be IPv6; returns the lanes of those that are long enough.
+#[inline(never)]
+fn gather_all_v6<F: Frame, const L3: usize, const V6: usize>(
+    frames: &[F],
+    lanes: u32,
+    fields: &mut Fields,
+) -> u32 {
+    let mut read = 0;
+    for lane in lanes_of(lanes) {
+        if let Some(head) = frames[lane].data().first_chunk::<V6>() {
+            for (part, from) in fields.v6.iter_mut().zip([0, 16, 32]) {
+                part[lane] = [0, 8].map(|at| le64(head, L3 + from + at));
+            }
+            fields.v6_fourth[lane] = le32(head, L3 + 52);
+            read |= 1 << lane;
+        }
     }
-    fields.v6.protocol[lane] = u32::from(head[L3 + 6]);
-    fields.v6.ports[lane] = le32(head, L3 + 40);
-    fields.v6_last[0][lane] = le32(head, L3 + 44);
-    fields.v6_last[1][lane] = le32(head, L3 + 52);
+    read
 }
 
 /// Leaves those of the lanes that are plain, and takes them apart.
@@ -260,8 +274,10 @@ fn check_v6<const L3: usize>(for_us: ForUs, fields: &Fields, lanes: u32, plain: 
         #[inline(always)]
         |fields, plain| {
             for lane in 0..BURST {
-                let [a, b] = [fields.v6_first[0][lane], fields.v6_first[1][lane]];
-                let last = [fields.v6_last[0][lane], fields.v6_last[1][lane]];
+                let [[start, s0], [s1, d0], [d1, ports]] =
+                    fields.v6.each_ref().map(|part| part[lane]);
+                let (a, b) = (start as u32, (start >> 32) as u32);
+                let last = [(ports >> 32) as u32, fields.v6_fourth[lane]];
                 let len = fields.len[lane];
                 let protocol = b >> 16 & 0xff;
                 let end = L3 as u32 + 40 + swap16(b);
@@ -276,6 +292,12 @@ fn check_v6<const L3: usize>(for_us: ForUs, fields: &Fields, lanes: u32, plain: 
                 // The class stands in the second half of the first byte and the first of the second.
                 let class = a << 4 & 0xf0 | a >> 12 & 0x0f;
                 let shape = end << 16 | class << 8 | protocol;
+                plain.v6.protocol[lane] = protocol;
+                plain.v6.source[0][lane] = s0;
+                plain.v6.source[1][lane] = s1;
+                plain.v6.destination[0][lane] = d0;
+                plain.v6.destination[1][lane] = d1;
+                plain.v6.ports[lane] = ports as u32;
                 let read = 0u32.wrapping_sub(lanes >> lane & 1);
                 plain.shape[lane] = shape & read | plain.shape[lane] & !read;
                 plain.says[lane] = says & read | plain.says[lane] & !read;

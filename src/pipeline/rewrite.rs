@@ -14,25 +14,25 @@ use crate::wire::ipv6::Ipv6Header;
 use crate::wire::{IpProtocol, TrafficClass, view_mut};
 
 use super::frame::Frame;
-use super::packet::{Extent, Packet};
+use super::packet::Packet;
 use super::verdict::{DropReason, Verdict};
 
 /// First source port of GUE packets: the dynamic range, of which 14 bits come from the flow hash.
 const GUE_SOURCE_BASE: u16 = 49152;
 const GUE_SOURCE_MASK: u16 = 0x3fff;
 
-/// Puts the headers of an adjacency in front of a plain packet; returns the bytes of the frame. What it has no
-/// headers for, and what is too long, is for [`forward`]; nothing has changed then.
+/// Puts the headers of an adjacency in front of a plain packet, which lies in the frame from `start` to `end`;
+/// returns the bytes of the frame. What it has no headers for, and what is too long, is for [`forward`];
+/// nothing has changed then.
 #[inline(always)]
 pub(super) fn forward_plain<F: Frame>(
     frame: &mut F,
-    packet: Extent,
+    (start, end, class): (u32, u32, u8),
     adjacency: &Adjacency,
 ) -> Option<usize> {
-    let (start, end) = (usize::from(packet.start), usize::from(packet.end));
-    let len = adjacency.room_for(u32::from(packet.end) - u32::from(packet.start))?;
-    let data = frame.rewrap(start, end, len)?;
-    adjacency.write(data, packet.class).then_some(data.len())
+    let len = adjacency.room_for(end.wrapping_sub(start))?;
+    let packet = frame.rewrap(start as usize, end as usize, len)?;
+    adjacency.write(packet, class)
 }
 
 /// Sends the packet to `backend`: wrapped, addressed to the next hop, or held until that is known.

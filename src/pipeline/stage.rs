@@ -4,26 +4,24 @@
 //! at once, so that the memory one of them waits for is waited for by all.
 
 use crate::hw;
-use crate::table::adjacency::Adjacency;
+use crate::table::HashKey;
 use crate::table::conn::{Look, Segment, Wanted};
-use crate::table::hash::{BURST, FlowHash, flow_hash_v6_burst};
-use crate::table::service::{Claim, ServiceIndex, V6Key};
+use crate::table::hash::{BURST, FlowHash};
+use crate::table::service::{Claim, ServiceIndex};
 use crate::table::snapshot::{PortIndex, PortView, Snapshot};
-use crate::table::{BackendId, HashKey, Nanos};
 use crate::wire::{IpProtocol, TrafficClass};
 
 use super::classify::{Parsed, classify};
 use super::frame::Frame;
-use super::packet::{Extent, Packet};
+use super::packet::Packet;
 use super::plain::{self, Fields, Plain, Read};
-use super::steer::Refusal;
-use super::{FLOODED, Pipeline, flow_hash, rewrite};
+use super::{Pipeline, flow_hash};
 
 /// What is known of a burst between its two stages.
 #[derive(Debug)]
 pub struct Stage {
-    flows: Flows,
-    plain: Plain,
+    pub(super) flows: Flows,
+    pub(super) plain: Plain,
     /// The lanes of plain packets, as bits.
     pub(super) lanes: Read,
     pub(super) parsed: [Parsed; BURST],
@@ -34,52 +32,18 @@ pub struct Stage {
 
 /// The flows of a burst, as arrays.
 #[derive(Debug)]
-struct Flows {
-    hashes: [FlowHash; BURST],
+pub(super) struct Flows {
+    pub(super) hashes: [FlowHash; BURST],
     /// What packets show about their service.
-    claims: [Claim; BURST],
+    pub(super) claims: [Claim; BURST],
     /// The entries that packets leave as they are.
-    wanted: [Wanted; BURST],
+    pub(super) wanted: [Wanted; BURST],
 }
 
 /// A burst while it is being looked up.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     fields: Fields,
-    v6_hashes: [FlowHash; BURST],
-}
-
-/// Where the plain packets of a burst go, found under the snapshot it borrows from.
-#[derive(Debug)]
-pub struct Ways<'s> {
-    adjacencies: [Option<&'s Adjacency>; BURST],
-    ids: [u32; BURST],
-    /// Why a packet goes to none.
-    refusals: [Option<Refusal>; BURST],
-}
-
-impl<'s> Ways<'s> {
-    const NONE: Ways<'static> = Ways {
-        adjacencies: [None; BURST],
-        ids: [0; BURST],
-        refusals: [None; BURST],
-    };
-
-    /// The way of a packet and the number of its backend.
-    #[inline(always)]
-    pub(super) fn get(&self, lane: usize) -> Option<(BackendId, &'s Adjacency)> {
-        let adjacency = self.adjacencies[lane % BURST]?;
-        let id = BackendId::new(self.ids[lane % BURST]).ok()?;
-        Some((id, adjacency))
-    }
-
-    fn set(&mut self, lane: usize, id: u32, adjacency: &'s Adjacency) {
-        (self.adjacencies[lane % BURST], self.ids[lane % BURST]) = (Some(adjacency), id);
-    }
-
-    pub(super) fn refusal(&self, lane: usize) -> Option<Refusal> {
-        self.refusals[lane % BURST]
-    }
 }
 
 impl Stage {
@@ -114,13 +78,9 @@ impl Stage {
 
     /// Where the plain packet in this lane starts and ends, and its DSCP and ECN.
     #[inline(always)]
-    pub(super) fn extent(&self, lane: usize) -> Extent {
+    pub(super) fn extent(&self, lane: usize) -> (u32, u32, u8) {
         let shape = self.plain.shape[lane % BURST];
-        Extent {
-            start: self.plain.l3,
-            end: (shape >> 16) as u16,
-            class: (shape >> 8) as u8,
-        }
+        (self.plain.l3.into(), shape >> 16, (shape >> 8) as u8)
     }
 
     /// The service of the plain packet in this lane.
@@ -179,24 +139,14 @@ impl Lanes {
             }
         }
         if stage.lanes.v6 != 0 {
-            let flows = &self.fields.v6;
-            flow_hash_v6_burst(&snapshot.hash_key, flows, &mut self.v6_hashes);
+            stage
+                .flows
+                .read_v6(stage.lanes.v6, &stage.plain, &snapshot.hash_key, look);
             for lane in lanes_of(stage.lanes.v6) {
-                let hash = self.v6_hashes[lane];
-                stage.flows.hashes[lane] = hash;
-                stage.flows.wanted[lane] = look.wanted(hash, stage.plain.says[lane]);
-                let index = snapshot.map.lookup_v6(self.v6_key(lane));
+                let index = snapshot.map.lookup_v6(stage.plain.v6_key(lane));
                 stage.claim(snapshot, lane, index);
             }
         }
-    }
-
-    #[inline(always)]
-    fn v6_key(&self, lane: usize) -> V6Key {
-        let flows = &self.fields.v6;
-        let port = (flows.ports[lane] >> 16) as u16;
-        let destination = (flows.destination[0][lane], flows.destination[1][lane]);
-        V6Key::from_wire(flows.protocol[lane] as u8, destination, port)
     }
 }
 
@@ -214,6 +164,26 @@ impl Flows {
                     flows.hashes[lane] = hash;
                     flows.claims[lane] = Claim::of_v4(plain.v4_key(lane));
                     flows.wanted[lane] = look.wanted(hash, plain.says[lane]);
+                }
+            },
+        );
+    }
+
+    /// The hashes of the IPv6 packets in `lanes` and the entries they leave as they are.
+    fn read_v6(&mut self, lanes: u32, plain: &Plain, key: &HashKey, look: Look<'_>) {
+        let key = *key;
+        hw::vectorised(
+            plain,
+            self,
+            #[inline(always)]
+            |plain, flows| {
+                for lane in 0..BURST {
+                    let hash = plain.v6.hash(&key, lane);
+                    let read = 0u64.wrapping_sub(u64::from(lanes >> lane & 1));
+                    let (old, new) = (flows.hashes[lane].0 & !read, hash.0 & read);
+                    flows.hashes[lane] = FlowHash(old | new);
+                    let wanted = look.wanted(hash, plain.says[lane]);
+                    flows.wanted[lane] = flows.wanted[lane].or(wanted, read);
                 }
             },
         );
@@ -258,13 +228,24 @@ impl Pipeline {
             stage.parsed[lane] = read(snapshot, ingress, &frames[lane]);
             stage.flows.hashes[lane] = stage.parsed[lane].hash;
         }
-        // Asked for once more later, packet by packet. Measured: known flows need no more than that, but under
-        // a flood a fifth of all time goes without this.
         if self.flooded {
-            self.prefetch(stage);
+            Self::expect_new_flows(snapshot, stage);
         }
         if snapshot.peers.mirror {
             Self::sift(snapshot, frames, &mut stage.parsed);
+        }
+    }
+
+    /// Finds the services of a burst whose flows are new, most likely, and asks for their Maglev slots.
+    #[cold]
+    fn expect_new_flows(snapshot: &Snapshot, stage: &mut Stage) {
+        for lane in lanes_of(stage.lanes.all()) {
+            if let Some(index) = stage.service(snapshot, lane)
+                && let Some(service) = snapshot.service(index)
+            {
+                stage.flows.claims[lane] = Claim::of_service(index);
+                service.maglev.prefetch(stage.flows.hashes[lane]);
+            }
         }
     }
 
@@ -272,174 +253,6 @@ impl Pipeline {
     pub fn prefetch(&self, stage: &Stage) {
         let hashes = stage.flows.hashes.iter().take(stage.len);
         hashes.for_each(|hash| self.conns.prefetch(*hash));
-    }
-
-    /// Finds the backends of a burst's plain packets, and asks for what forwarding to them takes. If the
-    /// snapshot is another than that of the first stage, that one is run again.
-    #[inline(never)]
-    pub fn steer_burst<'s, F: Frame>(
-        &mut self,
-        snapshot: &'s Snapshot,
-        frames: &[F],
-        stage: &mut Stage,
-        now: Nanos,
-        behind: &Stage,
-    ) -> Ways<'s> {
-        self.advance(now);
-        if stage.generation != snapshot.generation {
-            self.front(snapshot, stage.ingress, frames, stage);
-        }
-        let mut ways = Ways::NONE;
-        let all = stage.lanes.all();
-        // Under a flood a look would be in vain.
-        let rest = if self.flooded {
-            all
-        } else {
-            self.steer_steady(snapshot, stage, all, &mut ways)
-        };
-        let misses = self.conns.stats().misses;
-        for lane in lanes_of(rest) {
-            self.steer_lane(snapshot, frames, stage, lane, &mut ways);
-        }
-        self.flooded = self.conns.stats().misses - misses > FLOODED;
-        if self.flooded {
-            prefetch_slots(snapshot, behind);
-        }
-        ways
-    }
-
-    /// Finds the backends of packets that change nothing about their connection; returns the lanes of the
-    /// others.
-    #[inline(always)]
-    fn steer_steady<'s>(
-        &mut self,
-        snapshot: &'s Snapshot,
-        stage: &Stage,
-        lanes: u32,
-        ways: &mut Ways<'s>,
-    ) -> u32 {
-        let look = self.conns.look();
-        let mut rest = 0u32;
-        for lane in lanes_of(lanes) {
-            if let Some(id) = look.steady(stage.flows.hashes[lane], stage.flows.wanted[lane])
-                && let Some(adjacency) = snapshot.adjacencies.get(id as usize)
-                && adjacency.claim == stage.flows.claims[lane]
-            {
-                ways.set(lane, id, adjacency);
-            } else {
-                rest |= 1 << lane;
-            }
-        }
-        let steady = lanes.count_ones() - rest.count_ones();
-        self.conns.count_hits(steady.into());
-        rest
-    }
-
-    /// Finds the backend of one plain packet.
-    #[inline(never)]
-    fn steer_lane<'s, F: Frame>(
-        &mut self,
-        snapshot: &'s Snapshot,
-        frames: &[F],
-        stage: &mut Stage,
-        lane: usize,
-        ways: &mut Ways<'s>,
-    ) {
-        let Some(index) = stage.service(snapshot, lane) else {
-            stage.lanes = stage.lanes.without(lane);
-            stage.parsed[lane] = read(snapshot, stage.ingress, &frames[lane]);
-            return;
-        };
-        let hash = stage.flows.hashes[lane];
-        let says = Segment::of(stage.plain.says[lane]);
-        match self.pin(snapshot, index, hash, says, says) {
-            Ok((id, _)) => {
-                if let Some(adjacency) = snapshot.adjacencies.get(id.index()) {
-                    hw::prefetch_read(adjacency);
-                    ways.set(lane, id.get(), adjacency);
-                }
-            }
-            Err(refusal) => ways.refusals[lane] = Some(refusal),
-        }
-    }
-
-    /// Rewrites those of a burst that go the common way, and asks for what the burst behind will need: one
-    /// line with every packet, as all at once would be more than a core can wait for.
-    #[inline(always)]
-    pub fn rewrite_burst<F: Frame>(
-        &mut self,
-        frames: &mut [F],
-        stage: &Stage,
-        ways: &Ways<'_>,
-        behind: &Stage,
-    ) -> Departed {
-        let look = self.conns.look();
-        let backends = self.counters.of_backends();
-        let (mut lanes, mut bytes, mut differ) = (0, 0, 0);
-        let first = ways.adjacencies[0].map_or(PortIndex(0), Adjacency::port);
-        for (frame, lane) in frames.iter_mut().zip(0..BURST) {
-            look.prefetch(behind.flows.hashes[lane]);
-            let Some(adjacency) = ways.adjacencies[lane] else {
-                continue;
-            };
-            let len = frame.data().len();
-            if let Some(total) = rewrite::forward_plain(frame, stage.extent(lane), adjacency) {
-                if let Some(backend) = backends.get(ways.ids[lane] as usize) {
-                    backend.count(len);
-                }
-                lanes |= 1u32 << lane;
-                bytes += total;
-                differ |= adjacency.port().0 ^ first.0;
-            }
-        }
-        (frames.len()..behind.len)
-            .for_each(|lane| look.prefetch(behind.flows.hashes[lane % BURST]));
-        Departed {
-            lanes,
-            port: (differ == 0).then_some(first),
-            bytes,
-        }
-    }
-}
-
-/// What has been rewritten of a burst, to leave by ports.
-#[derive(Debug)]
-pub struct Departed {
-    /// The lanes, as bits.
-    lanes: u32,
-    /// The one port that they leave by, if it is one.
-    port: Option<PortIndex>,
-    /// Bytes of all those frames.
-    pub bytes: usize,
-}
-
-impl Departed {
-    /// The port of all `len` frames of the burst, if they leave by one.
-    #[inline(always)]
-    pub fn all_by(&self, len: usize) -> Option<PortIndex> {
-        self.port
-            .filter(|_| self.lanes.count_ones() as usize == len)
-    }
-
-    /// The port that one frame leaves by, if it does; `ways` are those of its burst.
-    #[inline(always)]
-    pub fn port(&self, lane: usize, ways: &Ways<'_>) -> Option<PortIndex> {
-        let lane = lane % BURST;
-        let departed = self.lanes >> lane & 1 != 0;
-        ways.adjacencies[lane]
-            .filter(|_| departed)
-            .map(Adjacency::port)
-    }
-}
-
-/// Asks for the Maglev slots of a burst's flows.
-#[cold]
-fn prefetch_slots(snapshot: &Snapshot, stage: &Stage) {
-    for lane in lanes_of(stage.lanes.all()) {
-        let index = stage.service(snapshot, lane);
-        if let Some(service) = index.and_then(|index| snapshot.service(index)) {
-            hw::prefetch_read(service.maglev.place(stage.flows.hashes[lane]));
-        }
     }
 }
 
@@ -460,7 +273,7 @@ pub(super) fn read<F: Frame>(snapshot: &Snapshot, ingress: PortIndex, frame: &F)
 
 /// The lanes whose bits are set.
 #[inline(always)]
-fn lanes_of(mut bits: u32) -> impl Iterator<Item = usize> {
+pub(super) fn lanes_of(mut bits: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         if bits == 0 {
             return None;

@@ -4,12 +4,13 @@
 use super::service::Claim;
 use super::snapshot::{Backend, BackendState, Delivery, PortIndex};
 
-/// Bytes of the first and of the last store that write the headers; they overlap where the headers are shorter
-/// than both.
+/// Shortest headers of an adjacency: Ethernet and IPv4.
+const SHORTEST: usize = 34;
+/// Longest headers of an adjacency: Ethernet, IPv4, and 14 bytes of tunnel.
+const LONGEST: usize = 48;
+/// Bytes of the headers that are written word by word from the front, and those from the end.
 const HEAD: usize = 32;
 const TAIL: usize = 16;
-/// Longest headers of an adjacency: Ethernet, IPv4, and 14 bytes of tunnel.
-pub const MAX_LEN: usize = HEAD + TAIL;
 /// Where the outer IPv4 header starts.
 const L3: usize = 14;
 
@@ -25,12 +26,12 @@ pub struct Adjacency {
     /// Largest outer packet the way carries, in bytes.
     mtu: u16,
     port: u8,
-    /// Bytes of the headers, [`HEAD`] to [`MAX_LEN`]; 0 if packets to the backend take more than that.
+    /// Bytes of the headers, [`SHORTEST`] to [`LONGEST`]; 0 if packets to the backend take more than that.
     len: u8,
-    /// The first bytes of the headers.
-    head: [u8; HEAD],
-    /// The last bytes of the headers.
-    tail: [u8; TAIL],
+    /// The first bytes of the headers in little-endian words; DSCP and ECN, length and checksum are zero.
+    head: [u64; HEAD / 8],
+    /// The last bytes of the headers, in the same way.
+    tail: [u64; TAIL / 8],
 }
 
 // One line is asked for, and one is read.
@@ -44,8 +45,8 @@ impl Adjacency {
         mtu: 0,
         port: 0,
         len: 0,
-        head: [0; HEAD],
-        tail: [0; TAIL],
+        head: [0; HEAD / 8],
+        tail: [0; TAIL / 8],
     };
 
     /// The adjacency of a backend whose service is claimed by `claim`.
@@ -59,13 +60,13 @@ impl Adjacency {
         let plain = backend.delivery == Delivery::Tunnel
             && template.is_plain()
             && !backend.detours
-            && (HEAD..=MAX_LEN).contains(&template.bytes().len());
+            && (SHORTEST..=LONGEST).contains(&template.bytes().len());
         let rewrite = Some(template.bytes()).filter(|_| plain);
         match (rewrite, backend.egress) {
             (Some(bytes), Some(port)) => {
-                let (mut head, mut tail) = ([0; HEAD], [0; TAIL]);
-                head.copy_from_slice(&bytes[..HEAD]);
-                tail.copy_from_slice(&bytes[bytes.len() - TAIL..]);
+                let mut head = words(&bytes[..HEAD]);
+                // The template has its own length there.
+                head[2] &= !0xffff;
                 Adjacency {
                     claim,
                     // The template's sum holds the headers' own length.
@@ -74,7 +75,7 @@ impl Adjacency {
                     port: port.0,
                     len: template.len,
                     head,
-                    tail,
+                    tail: words(&bytes[bytes.len() - TAIL..]),
                 }
             }
             _ => Adjacency {
@@ -101,28 +102,50 @@ impl Adjacency {
     }
 
     /// Writes the headers to the front of `packet`, which has room for them before an inner packet with this
-    /// DSCP and ECN. `false`, and the packet good for nothing, if it is too short to be one.
+    /// DSCP and ECN; returns the length of both. `None`, and the packet good for nothing, if it is too short to
+    /// be one.
+    ///
+    /// Buffers start at a cache line, so with headers of 38 bytes in front of what came behind an Ethernet
+    /// header no word lies across two lines, which would cost it twice the time.
     #[inline(always)]
     #[must_use]
-    pub fn write(&self, packet: &mut [u8], class: u8) -> bool {
+    pub fn write(&self, packet: &mut [u8], class: u8) -> Option<usize> {
         let len = packet.len();
-        let Some(out) = packet.first_chunk_mut::<MAX_LEN>() else {
-            return false;
-        };
-        let end = usize::from(self.len);
-        let Some(tail) = end.checked_sub(TAIL).and_then(|at| out.get_mut(at..end)) else {
-            return false;
-        };
-        tail.copy_from_slice(&self.tail);
-        out[..HEAD].copy_from_slice(&self.head);
-        // At least the length of what has just been written to.
+        let out = packet.first_chunk_mut::<LONGEST>()?;
+        // At least the length of what has just been found.
         let total = (len - L3) as u32;
-        out[L3 + 1] = class;
-        out[L3 + 2..L3 + 4].copy_from_slice(&(total as u16).to_be_bytes());
-        let sum = self.sum + total + u32::from(class);
-        out[L3 + 10..L3 + 12].copy_from_slice(&(!fold(sum)).to_be_bytes());
-        true
+        let sum = !fold(self.sum + total + u32::from(class));
+        let [a, b, c, d] = self.head;
+        put(out, 0, a)?;
+        put(out, 8, b | u64::from(class) << 56)?;
+        put(out, 16, c | u64::from((total as u16).swap_bytes()))?;
+        put(out, 24, d | u64::from(sum.swap_bytes()))?;
+        let end = usize::from(self.len);
+        if end > HEAD + 8 {
+            put(out, end.wrapping_sub(16), self.tail[0])?;
+        }
+        put(out, end.wrapping_sub(8), self.tail[1])?;
+        Some(len)
     }
+}
+
+/// Bytes as little-endian words; their number is that of the bytes.
+fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
+    let mut words = [0; N];
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        let mut whole = [0; 8];
+        whole.copy_from_slice(bytes);
+        *word = u64::from_le_bytes(whole);
+    }
+    words
+}
+
+/// Writes a word; `None` if it does not fit there.
+#[inline(always)]
+fn put(out: &mut [u8; LONGEST], at: usize, word: u64) -> Option<()> {
+    let out = out.get_mut(at..)?.first_chunk_mut()?;
+    *out = word.to_le_bytes();
+    Some(())
 }
 
 /// Folds a one's complement sum: with its halves exchanged added to it, the upper one holds the sum of both
@@ -184,7 +207,7 @@ mod tests {
             let adjacency = Adjacency::new(&backend, claim());
             let len = adjacency.room_for(inner.into()).expect("room");
             let mut packet = vec![0xee; len + usize::from(inner)];
-            prop_assert!(adjacency.write(&mut packet, class));
+            prop_assert_eq!(adjacency.write(&mut packet, class), Some(packet.len()));
             prop_assert!(checksum::is_valid(&packet[L3..L3 + 20]));
             let mut expected = backend.template.bytes().to_vec();
             prop_assert_eq!(expected.len(), len);

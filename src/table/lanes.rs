@@ -58,24 +58,32 @@ impl V4Flows {
 
 /// As [`flow_hash_v4_burst`].
 pub fn flow_hash_v6_burst(key: &HashKey, flows: &V6Flows, out: &mut [FlowHash; BURST]) {
-    let (k0, k1) = (key.k0(), key.k1());
+    let key = *key;
     hw::vectorised(
         flows,
         out,
         #[inline(always)]
         |flows, out| {
-            let ([s0, s1], [d0, d1]) = (&flows.source, &flows.destination);
             for (lane, out) in out.iter_mut().enumerate() {
-                let ports = u64::from(flows.ports[lane]);
-                let (s0, s1, d0, d1) = (s0[lane], s1[lane], d0[lane], d1[lane]);
-                let mut state = Sip13::new(k0, k1);
-                state.block(u64::from(flows.protocol[lane]) | s0 << 8);
-                state.block(s0 >> 56 | s1 << 8);
-                state.block(s1 >> 56 | d0 << 8);
-                state.block(d0 >> 56 | d1 << 8);
-                state.block(d1 >> 56 | ports << 8 | 37 << LENGTH_SHIFT);
-                *out = FlowHash(state.finish());
+                *out = flows.hash(&key, lane);
             }
         },
     );
+}
+
+impl V6Flows {
+    /// As [`V4Flows::hash`].
+    #[inline(always)]
+    pub fn hash(&self, key: &HashKey, lane: usize) -> FlowHash {
+        let ([s0, s1], [d0, d1]) = (&self.source, &self.destination);
+        let ports = u64::from(self.ports[lane]);
+        let (s0, s1, d0, d1) = (s0[lane], s1[lane], d0[lane], d1[lane]);
+        let mut state = Sip13::new(key.k0(), key.k1());
+        state.block(u64::from(self.protocol[lane]) | s0 << 8);
+        state.block(s0 >> 56 | s1 << 8);
+        state.block(s1 >> 56 | d0 << 8);
+        state.block(d0 >> 56 | d1 << 8);
+        state.block(d1 >> 56 | ports << 8 | 37 << LENGTH_SHIFT);
+        FlowHash(state.finish())
+    }
 }

@@ -12,6 +12,8 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
+use crate::hw;
+
 use super::hash::{FlowHash, HashKey};
 use super::populate::{Turn, populate};
 pub use super::prime::{TableSize, TableSizeError};
@@ -111,11 +113,11 @@ impl Maglev {
         self.slot(hash.slot(self.size.get()))
     }
 
-    /// Where a flow's slot lies in memory, to be asked for some time before [`Maglev::lookup`].
+    /// Asks for a flow's slot, some time before [`Maglev::lookup`].
     #[inline(always)]
-    pub fn place(&self, hash: FlowHash) -> *const u8 {
-        let slot = self.slots.get(hash.slot(self.size.get()) as usize);
-        slot.map_or(std::ptr::null(), |slot| std::ptr::from_ref(slot).cast())
+    pub fn prefetch(&self, hash: FlowHash) {
+        let slot = hash.slot(self.size.get()) as usize;
+        hw::prefetch_near(self.slots.as_ptr().wrapping_add(slot));
     }
 
     /// The backend of one slot; `None` when the table is empty or the slot beyond its end.

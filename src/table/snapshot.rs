@@ -145,19 +145,6 @@ pub struct Backend {
     pub delivery: Delivery,
 }
 
-impl Backend {
-    /// Asks for its two cache lines.
-    #[inline(always)]
-    pub fn prefetch(&self) {
-        let start = std::ptr::from_ref(self).cast::<u8>();
-        hw::prefetch_read(start);
-        hw::prefetch_read(start.wrapping_add(64));
-    }
-}
-
-// What `Backend::prefetch` asks for is all of it.
-const _: () = assert!(size_of::<Backend>() == 128);
-
 /// One service.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -281,6 +268,17 @@ impl Snapshot {
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.backends.get(id.get() as usize)?.as_ref()
+    }
+
+    /// Asks for what sending a packet to a backend takes, in all likelihood.
+    #[inline(always)]
+    pub fn prefetch(&self, id: BackendId) {
+        if let Some(adjacency) = self.adjacencies.get(id.index()) {
+            hw::prefetch_read(adjacency);
+        }
+        if let Some(backend) = self.backends.get(id.index()) {
+            hw::prefetch_read(backend);
+        }
     }
 
     /// What packets of a service claim.

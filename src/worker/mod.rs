@@ -143,9 +143,7 @@ impl Worker {
                 self.pipeline.prefetch(&newest.stage);
             } else {
                 let behind = &newest.stage;
-                let ways = self
-                    .pipeline
-                    .steer_burst(snapshot, burst, stage, now, behind);
+                let ways = self.pipeline.steer_burst(snapshot, burst, stage, now);
                 observer.done(Step::Steer);
                 let mut dispatch = Dispatch {
                     outputs: &mut self.outputs,
@@ -307,7 +305,7 @@ impl Dispatch<'_> {
         now: Nanos,
     ) {
         let departed = self.pipeline.rewrite_burst(burst, stage, ways, behind);
-        if let Some(port) = departed.all_by(burst.len())
+        if let Some(port) = departed.port
             && let Some(output) = self.outputs.get_mut(usize::from(port.0))
         {
             return output.send_all(burst, departed.bytes, self.counters);

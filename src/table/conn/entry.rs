@@ -70,6 +70,17 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Flags of this kind.
+    #[inline(always)]
+    pub(super) const fn example(self) -> usize {
+        match self {
+            Kind::Closing => CLOSING as usize,
+            Kind::Embryonic => 0,
+            Kind::Udp => (PROMOTED | UDP) as usize,
+            Kind::Tcp => PROMOTED as usize,
+        }
+    }
+
     /// By the flags, as [`Entry::kind`] gives them.
     pub(super) fn of(flags: usize) -> Self {
         let has = |flag| flags as u64 & flag != 0;
@@ -218,11 +229,7 @@ impl Entry {
     /// Ticks since the entry was stamped, modulo the wrap.
     #[inline(always)]
     pub(super) fn age(self, now: Tick) -> Age {
-        let stamp = (self.word >> AGE_SHIFT) as u32;
-        let age = now.0.wrapping_sub(stamp) & AGE_MASK;
-        // Another worker reads with a clock of its own, which may be a little behind the owner's.
-        // Real ages never get this high (see `sweep`).
-        Age(if age > AGE_MASK - SKEW { 0 } else { age as u16 })
+        Age(Parts::of(self.word).age(now) as u16)
     }
 
     #[inline(always)]
@@ -251,6 +258,64 @@ impl std::fmt::Debug for Entry {
             .field("promoted", &self.is_promoted())
             .finish()
     }
+}
+
+/// A table word in halves, empty or not: what a loop over a line can look at without a branch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts {
+    /// High half.
+    pub(super) tag: u32,
+    low: u32,
+}
+
+impl Parts {
+    #[inline(always)]
+    pub(super) fn of(word: u64) -> Self {
+        Parts {
+            tag: tag_of(word),
+            low: word as u32,
+        }
+    }
+
+    /// As [`Entry::age`].
+    #[inline(always)]
+    pub(super) fn age(self, now: Tick) -> u32 {
+        let age = now.0.wrapping_sub(self.low >> AGE_SHIFT) & AGE_MASK;
+        // Another worker reads with a clock of its own, which may be a little behind the owner's.
+        // Real ages never get this high (see `sweep`).
+        pick(age > AGE_MASK - SKEW, 0, age)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_empty(self) -> bool {
+        self.low >> BACKEND_SHIFT == 0
+    }
+
+    #[inline(always)]
+    pub(super) fn has(self, flag: u64) -> bool {
+        self.low & flag as u32 != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn is_closing(self) -> bool {
+        self.has(CLOSING)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_promoted(self) -> bool {
+        self.has(PROMOTED)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_udp(self) -> bool {
+        self.has(UDP)
+    }
+}
+
+/// `a` for yes, `b` for no, by masks: a condition may become a branch in the middle of a loop.
+#[inline(always)]
+pub(super) fn pick(yes: bool, a: u32, b: u32) -> u32 {
+    b ^ (a ^ b) & 0u32.wrapping_sub(u32::from(yes))
 }
 
 /// Number of the backend in a table word.

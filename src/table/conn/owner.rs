@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::entry::{BACKEND_MASK, backend_of};
+use super::entry::{Age, BACKEND_MASK, Parts, backend_of, pick};
 use super::sweep::{LONGEST_LIFE, Sweep};
+use super::timeouts::Limits;
 use super::{ConnStats, ConnTable, Entry, Segment, Timeouts};
 use crate::hw::{self, LINE_WORDS, Line, Lines};
 use crate::table::limiter::TokenBucket;
@@ -103,7 +104,14 @@ impl Look<'_> {
     /// Asks for a flow's bucket, some time before it is looked up.
     #[inline(always)]
     pub fn prefetch(&self, hash: FlowHash) {
-        hw::prefetch_read(self.lines.as_ptr().wrapping_add(hash.bucket(self.mask)));
+        hw::prefetch_near(self.lines.as_ptr().wrapping_add(hash.bucket(self.mask)));
+    }
+
+    /// `false` if a flow has no entry, `true` if it may have one.
+    #[inline(always)]
+    pub fn may_know(&self, hash: FlowHash) -> bool {
+        let line = self.lines.get(hash.bucket(self.mask));
+        line.is_some_and(|line| line.places_like(hash.0, TAG_BELOW) != 0)
     }
 
     /// What [`Look::steady`] looks for: the entry of a flow that stays as it is, being that of an established
@@ -124,9 +132,20 @@ impl Look<'_> {
     }
 }
 
+/// The bits of a table word below the tag.
+const TAG_BELOW: u64 = u32::MAX as u64;
+
 /// See [`Look::wanted`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted(u64);
+
+impl Wanted {
+    /// `other` where `mask` is all ones, this where it is zero: a choice in a loop that becomes vector code.
+    #[inline(always)]
+    pub fn or(self, other: Wanted, mask: u64) -> Wanted {
+        Wanted(self.0 & !mask | other.0 & mask)
+    }
+}
 
 impl ConnOwner {
     /// Allocates a table, zeroed and touched, so on the calling thread's NUMA node: call it on the
@@ -230,7 +249,7 @@ impl ConnOwner {
     #[inline]
     pub fn find(&mut self, hash: FlowHash) -> Option<Found<'_>> {
         let line = self.table.line(hash);
-        let mut matches = line.places_like(hash.0, u64::from(u32::MAX));
+        let mut matches = line.places_like(hash.0, TAG_BELOW);
         // One match, or none, but for the tag 0, which empty places match too.
         while matches != 0 {
             let word = &line.0[matches.trailing_zeros() as usize % LINE_WORDS];
@@ -261,12 +280,8 @@ impl ConnOwner {
     /// overwritten.
     pub fn insert(&mut self, hash: FlowHash, backend: BackendId, segment: Segment) -> Inserted {
         let line = self.table.line(hash);
-        let mut best = (u32::MAX, 0);
-        for (place, word) in line.0.iter().enumerate() {
-            let worth = self.worth(hash, word.load(Ordering::Relaxed));
-            best = best.min((worth, place));
-        }
-        let (room, word) = (Room::of(best.0), &line.0[best.1 % LINE_WORDS]);
+        let best = self.cheapest(hash, &line.words());
+        let (room, word) = (Room::of(best), &line.0[(best & PLACE) as usize]);
         if room == Room::None {
             self.stats.full += 1;
             return Inserted::Full;
@@ -304,34 +319,48 @@ impl ConnOwner {
         self.sweep.restart(self.now);
     }
 
-    /// What it would cost to give a word's place to a new flow: the [`Room`] it offers, and among equals
-    /// the youth of what stands there. Without branches, as under a flood all of it is unpredictable.
+    /// The place that costs least to give to a new flow: the [`Room`] it offers, among equals the youth of what
+    /// stands there, then the place itself, as one number. Without branches, as under a flood all of it is
+    /// unpredictable, and in a form that becomes vector code.
     #[inline(always)]
-    fn worth(&self, hash: FlowHash, word: u64) -> u32 {
-        let Some(entry) = Entry::from_word(word) else {
-            return (Room::Empty as u32) << 16;
+    fn cheapest(&self, hash: FlowHash, words: &[u64; LINE_WORDS]) -> u32 {
+        let prices = Prices {
+            hash,
+            now: self.tick,
+            limits: self.timeouts.limits(),
         };
-        let age = entry.age(self.tick);
-        let old = if self.timeouts.is_idle(age) {
-            Room::Idle
-        } else {
-            Room::None
-        };
-        let old = if entry.is_closing() {
-            Room::Closing
-        } else {
-            old
-        };
-        let kept = if entry.is_promoted() {
-            old
-        } else {
-            Room::Unpromoted
-        };
-        let expired = self.timeouts.expired(entry, self.tick);
-        let room = if expired { Room::Expired } else { kept };
-        let same = entry.tag() == hash.tag();
-        let room = if same { Room::Same } else { room };
-        (room as u32) << 16 | u32::from(u16::MAX - age.0)
+        let mut costs = [0; LINE_WORDS];
+        for (place, (cost, word)) in costs.iter_mut().zip(words).enumerate() {
+            *cost = prices.of(*word) << PLACE_BITS | place as u32;
+        }
+        costs.iter().fold(u32::MAX, |least, cost| least.min(*cost))
+    }
+}
+
+/// What the places of a bucket cost a new flow.
+struct Prices {
+    hash: FlowHash,
+    now: Tick,
+    limits: Limits,
+}
+
+impl Prices {
+    /// The [`Room`] that a word's place offers, and among equals the youth of what stands there.
+    #[inline(always)]
+    fn of(&self, word: u64) -> u32 {
+        let entry = Parts::of(word);
+        let age = entry.age(self.now);
+        let old = pick(
+            age > self.limits.min_idle,
+            Room::Idle as u32,
+            Room::None as u32,
+        );
+        let old = pick(entry.is_closing(), Room::Closing as u32, old);
+        let room = pick(entry.is_promoted(), old, Room::Unpromoted as u32);
+        let room = pick(age > self.limits.of(entry), Room::Expired as u32, room);
+        let room = pick(entry.tag == self.hash.tag(), Room::Same as u32, room);
+        let room = pick(entry.is_empty(), Room::Empty as u32, room);
+        room << AGE_BITS | (Age::WRAP as u32 - 1 - age)
     }
 }
 
@@ -405,9 +434,16 @@ impl Room {
         Room::None,
     ];
 
-    /// The room in what [`ConnOwner::worth`] answers.
-    fn of(worth: u32) -> Self {
-        let room = Room::ALL.get((worth >> 16) as usize);
+    /// The room in what [`ConnOwner::cheapest`] answers.
+    fn of(cost: u32) -> Self {
+        let room = Room::ALL.get((cost >> ROOM_SHIFT) as usize);
         room.copied().unwrap_or(Room::None)
     }
 }
+
+/// Bits of a place in a line.
+const PLACE_BITS: u32 = LINE_WORDS.trailing_zeros();
+const PLACE: u32 = (1 << PLACE_BITS) - 1;
+const AGE_BITS: u32 = Age::WRAP.trailing_zeros();
+/// Above place and age.
+const ROOM_SHIFT: u32 = PLACE_BITS + AGE_BITS;

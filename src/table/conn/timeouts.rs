@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::entry::{Age, Entry, Kind};
+use super::entry::{Age, Entry, Kind, Parts, pick};
 use crate::table::Tick;
 
 /// Timeouts as an operator writes them. Entries age in steps of 8 s, so they live up to two steps longer,
@@ -94,16 +94,44 @@ impl Timeouts {
         entry.age(now) > self.of(entry)
     }
 
-    /// May pressure evict this promoted entry?
-    #[inline]
-    pub(super) fn is_idle(&self, age: Age) -> bool {
-        age > self.min_idle
+    /// The same timeouts, for a loop over a bucket.
+    #[inline(always)]
+    pub(super) fn limits(&self) -> Limits {
+        let of = |kind: Kind| u32::from(self.by_kind[kind.example()].0);
+        Limits {
+            min_idle: u32::from(self.min_idle.0),
+            closing: of(Kind::Closing),
+            embryonic: of(Kind::Embryonic),
+            udp: of(Kind::Udp),
+            tcp: of(Kind::Tcp),
+        }
     }
 
     /// The timeout that applies to an entry.
     #[inline]
     fn of(&self, entry: Entry) -> Age {
         self.by_kind[entry.kind() % 8]
+    }
+}
+
+/// Timeouts by name, in ticks: what a loop over a bucket can hold in registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// What a promoted entry must have been idle for to be evicted.
+    pub(super) min_idle: u32,
+    closing: u32,
+    embryonic: u32,
+    udp: u32,
+    tcp: u32,
+}
+
+impl Limits {
+    /// The timeout of an entry, as [`Timeouts::expired`] goes by.
+    #[inline(always)]
+    pub(super) fn of(&self, entry: Parts) -> u32 {
+        let established = pick(entry.is_udp(), self.udp, self.tcp);
+        let open = pick(entry.is_promoted(), established, self.embryonic);
+        pick(entry.is_closing(), self.closing, open)
     }
 }
 

@@ -125,7 +125,7 @@ impl Run {
         let (snapshot, behind) = (self.snapshot, &Stage::new());
         let ways = self
             .pipeline
-            .steer_burst(snapshot, &frames, &mut stage, self.now, behind);
+            .steer_burst(snapshot, &frames, &mut stage, self.now);
         let departed = self
             .pipeline
             .rewrite_burst(&mut frames, &stage, &ways, behind);

@@ -1,0 +1,236 @@
+//! Where the plain packets of a burst go, and how they get there.
+//!
+//! Every step is a loop of its own over the whole burst: short loops keep many packets in the core's window
+//! at once, so that the memory one of them waits for is waited for by all.
+
+use crate::table::adjacency::Adjacency;
+use crate::table::conn::Segment;
+use crate::table::hash::BURST;
+use crate::table::snapshot::{PortIndex, Snapshot};
+use crate::table::{BackendId, Nanos};
+
+use super::frame::Frame;
+use super::stage::{Stage, lanes_of, read};
+use super::steer::{Flow, Refusal};
+use super::{Pipeline, rewrite};
+
+/// New flows in a burst from which on those of the next ones are expected to be new too.
+const FLOODED: u64 = BURST as u64 / 4;
+
+/// Where the plain packets of a burst go, found under the snapshot it borrows from.
+#[derive(Debug)]
+pub struct Ways<'s> {
+    adjacencies: [Option<&'s Adjacency>; BURST],
+    ids: [u32; BURST],
+    /// Why a packet goes to none.
+    refusals: [Option<Refusal>; BURST],
+}
+
+impl<'s> Ways<'s> {
+    const NONE: Ways<'static> = Ways {
+        adjacencies: [None; BURST],
+        ids: [0; BURST],
+        refusals: [None; BURST],
+    };
+
+    /// The way of a packet and the number of its backend.
+    #[inline(always)]
+    pub(super) fn get(&self, lane: usize) -> Option<(BackendId, &'s Adjacency)> {
+        let adjacency = self.adjacencies[lane % BURST]?;
+        let id = BackendId::new(self.ids[lane % BURST]).ok()?;
+        Some((id, adjacency))
+    }
+
+    fn set(&mut self, lane: usize, id: u32, adjacency: &'s Adjacency) {
+        (self.adjacencies[lane % BURST], self.ids[lane % BURST]) = (Some(adjacency), id);
+    }
+
+    pub(super) fn refusal(&self, lane: usize) -> Option<Refusal> {
+        self.refusals[lane % BURST]
+    }
+}
+
+impl Pipeline {
+    /// Finds the backends of a burst's plain packets, and asks for what forwarding to them takes. If the
+    /// snapshot is another than that of the first stage, that one is run again.
+    #[inline(never)]
+    pub fn steer_burst<'s, F: Frame>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        frames: &[F],
+        stage: &mut Stage,
+        now: Nanos,
+    ) -> Ways<'s> {
+        self.advance(now);
+        if stage.generation != snapshot.generation {
+            self.front(snapshot, stage.ingress, frames, stage);
+        }
+        let mut ways = Ways::NONE;
+        let all = stage.lanes.all();
+        // Under a flood a look would be in vain.
+        let rest = if self.flooded {
+            all
+        } else {
+            self.steer_steady(snapshot, stage, all, &mut ways)
+        };
+        if rest == 0 {
+            self.flooded = false;
+            return ways;
+        }
+        let misses = self.conns.stats().misses;
+        let foreseen = self.foresee(snapshot, stage, rest);
+        for lane in lanes_of(rest) {
+            let lane = (lane, foreseen[lane]);
+            self.steer_lane(snapshot, frames, stage, lane, &mut ways);
+        }
+        self.flooded = self.conns.stats().misses - misses > FLOODED;
+        ways
+    }
+
+    /// Finds the backends of packets that change nothing about their connection; returns the lanes of the
+    /// others.
+    #[inline(always)]
+    fn steer_steady<'s>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        stage: &Stage,
+        lanes: u32,
+        ways: &mut Ways<'s>,
+    ) -> u32 {
+        let look = self.conns.look();
+        let mut rest = 0u32;
+        for lane in lanes_of(lanes) {
+            if let Some(id) = look.steady(stage.flows.hashes[lane], stage.flows.wanted[lane])
+                && let Some(adjacency) = snapshot.adjacencies.get(id as usize)
+                && adjacency.claim == stage.flows.claims[lane]
+            {
+                ways.set(lane, id, adjacency);
+            } else {
+                rest |= 1 << lane;
+            }
+        }
+        let steady = lanes.count_ones() - rest.count_ones();
+        self.conns.count_hits(steady.into());
+        rest
+    }
+
+    /// Chooses the backends of flows that have no entry, without a look at what may forbid it; asks for what
+    /// sending them there takes.
+    #[inline(never)]
+    fn foresee(
+        &self,
+        snapshot: &Snapshot,
+        stage: &Stage,
+        lanes: u32,
+    ) -> [Option<BackendId>; BURST] {
+        let look = self.conns.look();
+        let mut foreseen = [None; BURST];
+        for lane in lanes_of(lanes) {
+            let hash = stage.flows.hashes[lane];
+            if look.may_know(hash) {
+                continue;
+            }
+            let index = stage.service(snapshot, lane);
+            let service = index.and_then(|index| snapshot.service(index));
+            if let Some(id) = service.and_then(|service| service.choose(hash)) {
+                foreseen[lane] = Some(id);
+                snapshot.prefetch(id);
+            }
+        }
+        foreseen
+    }
+
+    /// Finds the backend of one plain packet.
+    #[inline(always)]
+    fn steer_lane<'s, F: Frame>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        frames: &[F],
+        stage: &mut Stage,
+        (lane, foreseen): (usize, Option<BackendId>),
+        ways: &mut Ways<'s>,
+    ) {
+        let Some(index) = stage.service(snapshot, lane) else {
+            stage.lanes = stage.lanes.without(lane);
+            stage.parsed[lane] = read(snapshot, stage.ingress, &frames[lane]);
+            return;
+        };
+        let says = Segment::of(stage.plain.says[lane]);
+        let flow = Flow {
+            service: index,
+            hash: stage.flows.hashes[lane],
+            segment: says,
+            says,
+            foreseen,
+        };
+        match self.pin(snapshot, &flow) {
+            Ok((id, _)) => {
+                if let Some(adjacency) = snapshot.adjacencies.get(id.index()) {
+                    ways.set(lane, id.get(), adjacency);
+                }
+            }
+            Err(refusal) => ways.refusals[lane] = Some(refusal),
+        }
+    }
+
+    /// Rewrites those of a burst that go the common way, and asks for what the burst behind will need: one
+    /// line with every packet, as all at once would be more than a core can wait for.
+    #[inline(always)]
+    pub fn rewrite_burst<F: Frame>(
+        &mut self,
+        frames: &mut [F],
+        stage: &Stage,
+        ways: &Ways<'_>,
+        behind: &Stage,
+    ) -> Departed {
+        let look = self.conns.look();
+        let backends = self.counters.of_backends();
+        let first = ways.adjacencies[0].map_or(PortIndex(0), Adjacency::port);
+        let (mut left, mut bytes, mut differ) = (0u32, 0, 0);
+        for (frame, lane) in frames.iter_mut().zip(0..BURST) {
+            look.prefetch(behind.flows.hashes[lane]);
+            let len = frame.data().len();
+            if let Some(adjacency) = ways.adjacencies[lane]
+                && let Some(total) = rewrite::forward_plain(frame, stage.extent(lane), adjacency)
+            {
+                if let Some(backend) = backends.get(ways.ids[lane] as usize) {
+                    backend.count(len);
+                }
+                bytes += total;
+                differ |= adjacency.port().0 ^ first.0;
+            } else {
+                left |= 1 << lane;
+            }
+        }
+        (frames.len()..behind.len)
+            .for_each(|lane| look.prefetch(behind.flows.hashes[lane % BURST]));
+        Departed {
+            left,
+            port: (differ == 0 && left == 0).then_some(first),
+            bytes,
+        }
+    }
+}
+
+/// What has been rewritten of a burst, to leave by ports.
+#[derive(Debug)]
+pub struct Departed {
+    /// The lanes that have not been, as bits.
+    left: u32,
+    /// The port that the whole burst leaves by, if it is one.
+    pub port: Option<PortIndex>,
+    /// Bytes of all rewritten frames.
+    pub bytes: usize,
+}
+
+impl Departed {
+    /// The port that one frame leaves by, if it does; `ways` are those of its burst.
+    #[inline(always)]
+    pub fn by(&self, lane: usize, ways: &Ways<'_>) -> Option<PortIndex> {
+        let lane = lane % BURST;
+        let departed = self.left >> lane & 1 == 0;
+        ways.adjacencies[lane]
+            .filter(|_| departed)
+            .map(Adjacency::port)
+    }
+}
