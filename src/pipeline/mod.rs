@@ -43,8 +43,9 @@ use crate::wire::IpProtocol;
 use classify::{Kind, Parsed};
 use frame::Frame;
 use packet::Packet;
+use plain::Fields;
 use shared::Shared;
-use stage::{Lanes, read};
+use stage::read;
 use verdict::{DropReason, Verdict};
 
 pub use stage::Stage;
@@ -59,7 +60,7 @@ pub struct Pipeline {
     icmp_limit: TokenBucket,
     /// Most flows of the last burst were new.
     flooded: bool,
-    lanes: Lanes,
+    fields: Fields,
     hash_key: HashKey,
     generation: u64,
     now: Nanos,
@@ -79,7 +80,7 @@ impl Pipeline {
             shared,
             icmp_limit: TokenBucket::per_second(0),
             flooded: false,
-            lanes: Lanes::default(),
+            fields: Fields::default(),
             hash_key,
             generation: 0,
             now: Nanos(0),

@@ -353,7 +353,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::packet::Packet;
-    use super::super::stage::{Lanes, Stage, read};
+    use super::super::stage::{Stage, look_up, read};
+    use super::Fields;
     use crate::pipeline::classify::Kind;
     use crate::table::conn::{ConnOwner, ConnSettings};
     use crate::table::service::ServiceIndex;
@@ -364,7 +365,6 @@ mod tests {
     /// What is read of a frame in a burst of its own, with its service; `None` if it is not plain.
     fn plain(rail: &Rail, frame: &[u8]) -> Option<(Packet, Option<ServiceIndex>)> {
         let snapshot = rail.snapshot();
-        let mut lanes = Lanes::default();
         let mut stage = Stage::new();
         // Whatever was in the lane before.
         let frames = [kinds()[0].as_slice(), frame].map(Frame::new);
@@ -374,7 +374,8 @@ mod tests {
         });
         let conns = conns.expect("a small table");
         let look = conns.look();
-        lanes.look_up(snapshot, &snapshot.ports[0], &frames, look, &mut stage);
+        let burst = (&snapshot.ports[0], frames.as_slice());
+        look_up(snapshot, burst, look, &mut Fields::default(), &mut stage);
         let is_plain = stage.lanes.all() & 2 != 0;
         is_plain.then(|| (stage.packet(1), stage.service(snapshot, 1)))
     }

@@ -40,12 +40,6 @@ pub(super) struct Flows {
     pub(super) wanted: [Wanted; BURST],
 }
 
-/// A burst while it is being looked up.
-#[derive(Debug, Default)]
-pub(super) struct Lanes {
-    fields: Fields,
-}
-
 impl Stage {
     /// An empty stage.
     pub fn new() -> Self {
@@ -118,35 +112,44 @@ impl Default for Stage {
     }
 }
 
-impl Lanes {
-    /// Reads the plain frames of a burst, hashes their flows and finds out what they claim.
-    pub(super) fn look_up<F: Frame>(
-        &mut self,
-        snapshot: &Snapshot,
-        port: &PortView,
-        frames: &[F],
-        look: Look<'_>,
-        stage: &mut Stage,
-    ) {
-        stage.lanes = plain::read(port, frames, &mut self.fields, &mut stage.plain);
-        if stage.lanes.v4 != 0 {
-            stage.flows.read_v4(&stage.plain, &snapshot.hash_key, look);
-        }
+/// Reads the plain frames of a burst, hashes their flows and finds out what they claim.
+#[inline(always)]
+pub(super) fn look_up<F: Frame>(
+    snapshot: &Snapshot,
+    (port, frames): (&PortView, &[F]),
+    look: Look<'_>,
+    fields: &mut Fields,
+    stage: &mut Stage,
+) {
+    stage.lanes = plain::read(port, frames, fields, &mut stage.plain);
+    if stage.lanes.v4 != 0 {
+        stage.flows.read_v4(&stage.plain, &snapshot.hash_key, look);
         if !snapshot.claims_by_key {
-            for lane in lanes_of(stage.lanes.v4) {
-                let index = snapshot.map.lookup_v4(stage.plain.v4_key(lane));
-                stage.claim(snapshot, lane, index);
-            }
+            look_up_v4(snapshot, stage);
         }
-        if stage.lanes.v6 != 0 {
-            stage
-                .flows
-                .read_v6(stage.lanes.v6, &stage.plain, &snapshot.hash_key, look);
-            for lane in lanes_of(stage.lanes.v6) {
-                let index = snapshot.map.lookup_v6(stage.plain.v6_key(lane));
-                stage.claim(snapshot, lane, index);
-            }
-        }
+    }
+    if stage.lanes.v6 != 0 {
+        look_up_v6(snapshot, look, stage);
+    }
+}
+
+/// Finds the services of IPv4 packets where their own keys do not say enough.
+#[inline(never)]
+fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
+    for lane in lanes_of(stage.lanes.v4) {
+        let index = snapshot.map.lookup_v4(stage.plain.v4_key(lane));
+        stage.claim(snapshot, lane, index);
+    }
+}
+
+/// Hashes IPv6 packets and finds their services.
+#[inline(never)]
+fn look_up_v6(snapshot: &Snapshot, look: Look<'_>, stage: &mut Stage) {
+    let (lanes, key) = (stage.lanes.v6, &snapshot.hash_key);
+    stage.flows.read_v6(lanes, &stage.plain, key, look);
+    for lane in lanes_of(lanes) {
+        let index = snapshot.map.lookup_v6(stage.plain.v6_key(lane));
+        stage.claim(snapshot, lane, index);
     }
 }
 
@@ -221,7 +224,7 @@ impl Pipeline {
         let closely = snapshot.peers.mirror || snapshot.keeps_tags;
         if let Some(port) = port.filter(|_| !closely) {
             let look = self.conns.look();
-            self.lanes.look_up(snapshot, port, frames, look, stage);
+            look_up(snapshot, (port, frames), look, &mut self.fields, stage);
         }
         let all = ((1u64 << stage.len) - 1) as u32;
         for lane in lanes_of(all & !stage.lanes.all()) {

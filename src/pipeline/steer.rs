@@ -21,21 +21,6 @@ pub(super) enum Refusal {
     Limit,
 }
 
-/// A packet of a service to be steered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Flow {
-    /// The service.
-    pub(super) service: ServiceIndex,
-    /// The hash of the entry it belongs to.
-    pub(super) hash: FlowHash,
-    /// What it says to that entry.
-    pub(super) segment: Segment,
-    /// What it says about its connection.
-    pub(super) says: Segment,
-    /// What the flow hashes to, where that was looked up already.
-    pub(super) foreseen: Option<BackendId>,
-}
-
 impl Pipeline {
     /// The backend for a packet of a service, or why there is none.
     pub(super) fn steer<'s>(
@@ -50,44 +35,47 @@ impl Pipeline {
         } else {
             (parsed.hash, says)
         };
-        let flow = Flow {
-            service: index,
-            hash,
-            segment,
-            says,
-            foreseen: None,
-        };
-        self.pin(snapshot, &flow)
+        self.pin(snapshot, index, hash, segment, says)
     }
 
-    /// The backend of the entry of a flow, which is made if there is none.
+    /// The backend of the entry `hash`, which is made if there is none. `segment` is what the packet says
+    /// to the entry, `says` what it says about its connection.
     #[inline(always)]
     pub(super) fn pin<'s>(
         &mut self,
         snapshot: &'s Snapshot,
-        flow: &Flow,
+        index: ServiceIndex,
+        hash: FlowHash,
+        segment: Segment,
+        says: Segment,
     ) -> Result<(BackendId, &'s Backend), Refusal> {
-        let segment = flow.segment;
-        let Some(found) = self.conns.find(flow.hash) else {
-            let (id, backend) = choose(snapshot, flow, self.now)?;
-            match self.conns.insert(flow.hash, id, segment) {
-                Inserted::New | Inserted::Evicted => {}
-                Inserted::Full | Inserted::Limited => self.counters.unpinned.add(1),
-            }
+        let Some(found) = self.conns.find(hash) else {
+            let (id, backend) = choose(snapshot, index, hash, says, self.now)?;
+            let inserted = self.conns.insert(hash, id, segment);
+            self.count_unpinned(inserted);
             return Ok((id, backend));
         };
         let pinned = found.backend();
         let starts = segment == Segment::Syn;
         if let Some(backend) = snapshot.backend(pinned)
-            && backend.service == flow.service
+            && backend.service == index
             && keeps(backend.state, starts, found.entry().is_closing())
         {
             found.touch(segment);
             return Ok((pinned, backend));
         }
-        let (id, backend) = choose(snapshot, flow, self.now)?;
+        let (id, backend) = choose(snapshot, index, hash, says, self.now)?;
         found.repin(id, segment);
         Ok((id, backend))
+    }
+
+    /// Counts a packet that goes where its hash says without an entry that holds it there.
+    #[inline(always)]
+    pub(super) fn count_unpinned(&self, inserted: Inserted) {
+        match inserted {
+            Inserted::New | Inserted::Evicted => {}
+            Inserted::Full | Inserted::Limited => self.counters.unpinned.add(1),
+        }
     }
 }
 
@@ -122,17 +110,18 @@ fn keeps(state: BackendState, starts: bool, closing: bool) -> bool {
 
 /// The backend that a flow without a pin hashes to, if the service takes it.
 #[inline]
-fn choose<'s>(
-    snapshot: &'s Snapshot,
-    flow: &Flow,
+fn choose(
+    snapshot: &Snapshot,
+    index: ServiceIndex,
+    hash: FlowHash,
+    says: Segment,
     now: Nanos,
-) -> Result<(BackendId, &'s Backend), Refusal> {
-    let service = snapshot.service(flow.service).ok_or(Refusal::NoBackend)?;
-    if !admits(service, flow.says, now) {
+) -> Result<(BackendId, &Backend), Refusal> {
+    let service = snapshot.service(index).ok_or(Refusal::NoBackend)?;
+    if !admits(service, says, now) {
         return Err(Refusal::Limit);
     }
-    let id = flow.foreseen.or_else(|| service.choose(flow.hash));
-    let id = id.ok_or(Refusal::NoBackend)?;
+    let id = service.choose(hash).ok_or(Refusal::NoBackend)?;
     let backend = snapshot.backend(id).ok_or(Refusal::NoBackend)?;
     Ok((id, backend))
 }

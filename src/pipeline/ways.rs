@@ -3,15 +3,17 @@
 //! Every step is a loop of its own over the whole burst: short loops keep many packets in the core's window
 //! at once, so that the memory one of them waits for is waited for by all.
 
+use crate::hw;
 use crate::table::adjacency::Adjacency;
 use crate::table::conn::Segment;
 use crate::table::hash::BURST;
+use crate::table::service::Claim;
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, Nanos};
 
 use super::frame::Frame;
 use super::stage::{Stage, lanes_of, read};
-use super::steer::{Flow, Refusal};
+use super::steer::Refusal;
 use super::{Pipeline, rewrite};
 
 /// New flows in a burst from which on those of the next ones are expected to be new too.
@@ -73,18 +75,28 @@ impl Pipeline {
         } else {
             self.steer_steady(snapshot, stage, all, &mut ways)
         };
-        if rest == 0 {
-            self.flooded = false;
-            return ways;
-        }
-        let misses = self.conns.stats().misses;
-        let foreseen = self.foresee(snapshot, stage, rest);
-        for lane in lanes_of(rest) {
-            let lane = (lane, foreseen[lane]);
-            self.steer_lane(snapshot, frames, stage, lane, &mut ways);
-        }
-        self.flooded = self.conns.stats().misses - misses > FLOODED;
+        self.flooded = rest != 0 && self.steer_rest(snapshot, frames, stage, rest, &mut ways);
         ways
+    }
+
+    /// Finds the backends of packets that change something; returns whether most of them began a flow.
+    #[inline(never)]
+    fn steer_rest<'s, F: Frame>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        frames: &[F],
+        stage: &mut Stage,
+        lanes: u32,
+        ways: &mut Ways<'s>,
+    ) -> bool {
+        let misses = self.conns.stats().misses;
+        let foreseen = self.foresee(snapshot, stage, lanes);
+        for lane in lanes_of(lanes) {
+            if !self.enter(snapshot, stage, (lane, foreseen[lane]), ways) {
+                self.steer_lane(snapshot, frames, stage, lane, ways);
+            }
+        }
+        self.conns.stats().misses - misses > FLOODED
     }
 
     /// Finds the backends of packets that change nothing about their connection; returns the lanes of the
@@ -114,7 +126,7 @@ impl Pipeline {
         rest
     }
 
-    /// Chooses the backends of flows that have no entry, without a look at what may forbid it; asks for what
+    /// Chooses the backends of flows that have no entry, if nothing but the table has a say in it; asks for what
     /// sending them there takes.
     #[inline(never)]
     fn foresee(
@@ -132,22 +144,52 @@ impl Pipeline {
             }
             let index = stage.service(snapshot, lane);
             let service = index.and_then(|index| snapshot.service(index));
-            if let Some(id) = service.and_then(|service| service.choose(hash)) {
+            if let Some(service) = service
+                && service.limit.is_none()
+                && let Some(id) = service.choose(hash)
+                && let Some(adjacency) = snapshot.adjacencies.get(id.index())
+            {
+                hw::prefetch_read(adjacency);
                 foreseen[lane] = Some(id);
-                snapshot.prefetch(id);
             }
         }
         foreseen
     }
 
-    /// Finds the backend of one plain packet.
+    /// Enters a new flow with the backend that was chosen for it; `false` if it is not new, or not so simple.
     #[inline(always)]
+    fn enter<'s>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        stage: &Stage,
+        (lane, foreseen): (usize, Option<BackendId>),
+        ways: &mut Ways<'s>,
+    ) -> bool {
+        let Some(id) = foreseen else { return false };
+        let Some(adjacency) = snapshot.adjacencies.get(id.index()) else {
+            return false;
+        };
+        // What no connection goes to is no backend, or one that there is no way to.
+        if adjacency.claim == Claim::NONE {
+            return false;
+        }
+        let segment = Segment::of(stage.plain.says[lane]);
+        let Some(inserted) = self.conns.enter(stage.flows.hashes[lane], id, segment) else {
+            return false;
+        };
+        self.count_unpinned(inserted);
+        ways.set(lane, id.get(), adjacency);
+        true
+    }
+
+    /// Finds the backend of one plain packet.
+    #[inline(never)]
     fn steer_lane<'s, F: Frame>(
         &mut self,
         snapshot: &'s Snapshot,
         frames: &[F],
         stage: &mut Stage,
-        (lane, foreseen): (usize, Option<BackendId>),
+        lane: usize,
         ways: &mut Ways<'s>,
     ) {
         let Some(index) = stage.service(snapshot, lane) else {
@@ -156,14 +198,8 @@ impl Pipeline {
             return;
         };
         let says = Segment::of(stage.plain.says[lane]);
-        let flow = Flow {
-            service: index,
-            hash: stage.flows.hashes[lane],
-            segment: says,
-            says,
-            foreseen,
-        };
-        match self.pin(snapshot, &flow) {
+        let hash = stage.flows.hashes[lane];
+        match self.pin(snapshot, index, hash, says, says) {
             Ok((id, _)) => {
                 if let Some(adjacency) = snapshot.adjacencies.get(id.index()) {
                     ways.set(lane, id.get(), adjacency);

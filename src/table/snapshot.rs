@@ -5,8 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::hw;
-
 use super::{
     BackendId, FlowHash, HashKey,
     adjacency::Adjacency,
@@ -268,17 +266,6 @@ impl Snapshot {
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.backends.get(id.get() as usize)?.as_ref()
-    }
-
-    /// Asks for what sending a packet to a backend takes, in all likelihood.
-    #[inline(always)]
-    pub fn prefetch(&self, id: BackendId) {
-        if let Some(adjacency) = self.adjacencies.get(id.index()) {
-            hw::prefetch_read(adjacency);
-        }
-        if let Some(backend) = self.backends.get(id.index()) {
-            hw::prefetch_read(backend);
-        }
     }
 
     /// What packets of a service claim.

@@ -276,12 +276,35 @@ impl ConnOwner {
         None
     }
 
+    /// Looks a flow up that had no entry a moment ago, counts the miss and enters it. `None` says that it has
+    /// one by now: ask [`ConnOwner::find`].
+    #[inline(always)]
+    pub fn enter(
+        &mut self,
+        hash: FlowHash,
+        backend: BackendId,
+        segment: Segment,
+    ) -> Option<Inserted> {
+        let best = self.cheapest(hash, &self.table.line(hash).words());
+        if Room::of(best) == Room::Same {
+            return None;
+        }
+        self.stats.misses += 1;
+        Some(self.put(hash, backend, segment, best))
+    }
+
     /// Enters a flow that [`ConnOwner::find`] did not know. Should it have an entry after all, that one is
     /// overwritten.
     pub fn insert(&mut self, hash: FlowHash, backend: BackendId, segment: Segment) -> Inserted {
-        let line = self.table.line(hash);
-        let best = self.cheapest(hash, &line.words());
-        let (room, word) = (Room::of(best), &line.0[(best & PLACE) as usize]);
+        let best = self.cheapest(hash, &self.table.line(hash).words());
+        self.put(hash, backend, segment, best)
+    }
+
+    /// Enters a flow at the place that [`ConnOwner::cheapest`] answered.
+    #[inline(always)]
+    fn put(&mut self, hash: FlowHash, backend: BackendId, segment: Segment, best: u32) -> Inserted {
+        let word = &self.table.line(hash).0[(best & PLACE) as usize];
+        let room = Room::of(best);
         if room == Room::None {
             self.stats.full += 1;
             return Inserted::Full;
