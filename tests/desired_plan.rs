@@ -120,10 +120,14 @@ fn the_live_connections_that_move_are_those_an_independent_implementation_counts
     let other = files.path().join("other.toml");
     let other_text = other.display().to_string();
     let [first, last] = [FIRST, FIRST + CONNECTIONS - 1].map(|port| port.to_string());
-    for (what, changed) in [
-        ("removed", String::new()),
-        ("heavier", format!("{third}weight = 300\n")),
-        ("draining", format!("{third}state = \"drain\"\n")),
+    let heavier = format!("{third}weight = 300\n");
+    let untracked = text.replace("port = 443\n", "port = 443\ntrack = false\n");
+    assert_ne!(untracked, text);
+    for (what, text, changed) in [
+        ("removed", &text, String::new()),
+        ("heavier", &text, heavier.clone()),
+        ("draining", &text, format!("{third}state = \"drain\"\n")),
+        ("no longer tracked", &untracked, heavier),
     ] {
         std::fs::write(&other, text.replace(third, &changed)).unwrap();
         let flows = [
@@ -150,7 +154,8 @@ fn the_live_connections_that_move_are_those_an_independent_implementation_counts
             moves.iter().sum::<u64>() >= u64::from(CONNECTIONS) / 10,
             "{counted}"
         );
-        assert_eq!(moves[1] > 0, what == "removed", "{counted}");
+        let cuts = ["removed", "no longer tracked"].contains(&what);
+        assert_eq!(moves[1] > 0, cuts, "{counted}");
     }
     // Nothing of it was done.
     assert_eq!(

@@ -167,7 +167,7 @@ def live_connections(key, before, after, flows):
         if pinned not in after["backends"]:
             counts["cut"] += 1
         elif pinned != chosen:
-            counts["pinned_elsewhere"] += 1
+            counts["pinned_elsewhere" if after["track"] else "cut"] += 1
     return counts
 
 
@@ -187,6 +187,7 @@ def expected_tables(path):
             backends[backend["name"]] = backend.get("weight", WEIGHT) if up else 0
         tables[service["name"]] = table(m, key, backends)
         tables[service["name"]]["affinity"] = service.get("affinity", "flow")
+        tables[service["name"]]["track"] = service.get("track", True)
     return key, tables
 
 

@@ -203,6 +203,32 @@ fn a_table_of_one_service() {
     assert!(unknown.stdout.is_empty());
 }
 
+#[test]
+fn a_service_that_is_not_tracked_is_said_to_be_hashed_always() {
+    let backends = [("web-1".into(), 100, "up"), ("web-2".into(), 100, "drain")];
+    let head = "vip = \"203.0.113.10\"\nprotocol = \"udp\"\ntrack = ";
+    for (track, said) in [
+        (
+            true,
+            "hashed: a connection pinned before a change may be elsewhere",
+        ),
+        (
+            false,
+            "hashed, as every packet of a service that is not tracked",
+        ),
+    ] {
+        let service = service("dns", &format!("{head}{track}"), &backends);
+        let case = case(&(key(251) + &service));
+        let flow = ["udp", "198.51.100.7:4242", "203.0.113.10:53"];
+        let traced = case.json("trace", &flow);
+        assert_eq!(traced["tracked"], track);
+        assert_eq!(traced["why"], "hashed");
+        assert_eq!(traced["backend"], "web-1");
+        let shown = text(&case.rail("trace", &flow).stdout);
+        assert!(shown.contains(said), "{shown}");
+    }
+}
+
 /// `rail trace` against the oracle, for every service that hashes.
 #[test]
 fn traces_equal_an_independent_implementation() {

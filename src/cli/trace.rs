@@ -313,6 +313,9 @@ fn why(answer: &Answer) -> &'static str {
 
 fn explanation(answer: &Answer) -> &'static str {
     match answer {
+        Answer::Backend(choice, _) if !choice.service.track => {
+            "hashed, as every packet of a service that is not tracked"
+        }
         Answer::Backend(..) => "hashed: a connection pinned before a change may be elsewhere",
         Answer::NoBackend(_) => "dropped (no_backend): no backend of the service takes new flows",
         Answer::NoService => {
@@ -335,6 +338,7 @@ fn to_json([protocol, source, destination]: [&str; 3], answer: &Answer) -> Value
         "destination": destination,
         "service": choice.map(|c| c.service.name.as_str()),
         "affinity": choice.map(|c| c.service.affinity.as_str()),
+        "tracked": choice.map(|c| c.service.track),
         "hash": choice.map(|c| format!("{:016x}", c.hash.0)),
         "slot": choice.map(|c| c.slot),
         "m": choice.map(|c| c.size.get()),

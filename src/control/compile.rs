@@ -10,6 +10,7 @@ use crate::table::HashKey;
 use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
 use crate::table::maglev::{Digest, Maglev, TooManyBackends};
 use crate::table::service::{ServiceIndex, ServiceKey, ServiceMap};
+use crate::table::shortcuts::Shortcuts;
 use crate::table::snapshot::{
     Backend, BackendState, Delivery, EarlyLimits, Hop, HopIndex, PortIndex, Rates, Service,
     Snapshot,
@@ -120,6 +121,7 @@ pub fn compile(
             maglev: tables.get(config, service)?,
             backends: names.into(),
             source_affinity: service.affinity == crate::pool::Affinity::Source,
+            tracked: service.track,
             salt: salt(&service.name),
             limit: limit(service, previous),
         });
@@ -127,7 +129,8 @@ pub fn compile(
     tables.retain(&config.pool.services);
     let gateways = hops.live_gateways(config);
     let peers = ways::peers(config, &mut hops, &mut tables.rails)?;
-    let snapshot = Snapshot {
+    let map = service_map(&config.pool);
+    Ok(Snapshot {
         keeps_tags: config.ports.iter().any(|port| port.keep_tags),
         entropy: entropy(config),
         generation: previous.map_or(1, |p| p.generation + 1),
@@ -137,11 +140,11 @@ pub fn compile(
         broadcasts: broadcasts(config),
         accept: config.tunnel_accept().iter().map(|p| prefix(*p)).collect(),
         source_affinity: services.iter().any(|service| service.source_affinity),
-        map: service_map(&config.pool),
+        all_tracked: services.iter().all(|service| service.tracked),
+        shortcuts: Shortcuts::new(&map, &services, &backends),
+        map,
         services: services.into(),
         backends: backends.into(),
-        adjacencies: Box::default(),
-        claims_by_key: false,
         hops: hops.list.into(),
         timeouts: timeouts(config)?,
         rates: Rates {
@@ -155,8 +158,7 @@ pub fn compile(
             time: config.limits.held_fragment_time,
         },
         peers,
-    };
-    Ok(snapshot.with_adjacencies())
+    })
 }
 
 /// Maglev tables by what they were built from, so that a change to one service rebuilds one table.

@@ -1,7 +1,7 @@
 //! What a change of the pool would do, before it is made: which services and backends come, go and change, which
 //! share of the Maglev slots moves, and on a running rail which share of the connections.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,8 @@ pub struct Connections {
     pub live: u64,
     /// Those pinned to another backend than the new table names: they stay there while their entry does.
     pub pinned_elsewhere: u64,
-    /// Those pinned to a backend that goes: they are steered anew.
+    /// Those pinned to a backend that goes, or to another than the table names where none stays pinned: they are
+    /// steered anew.
     pub cut: u64,
 }
 
@@ -263,14 +264,15 @@ fn share(
     (moved as f64 / TAGS as f64, (m == n).then_some(moved_slots))
 }
 
-/// What happens to the connections of each service of a running rail if its pool becomes `new`.
+/// What happens to the connections of each service of a running rail if its pool becomes `new`. A service that is
+/// not tracked has none now, and from the change on none stays where only a pin holds it.
 fn connections(rail: &Rail, new: &Draft) -> Result<HashMap<String, Connections>, CompileError> {
     let names: HashMap<BackendId, _> = rail.backend_names().map(|(name, id)| (id, name)).collect();
     let mut tables = HashMap::new();
     for service in &new.services {
         tables.insert(
             service.name.clone(),
-            (maglev(new, service)?, by_name(service)),
+            (maglev(new, service)?, by_name(service), service.track),
         );
     }
     let same_key = rail.config().pool.hash_key == new.hash_key;
@@ -279,13 +281,24 @@ fn connections(rail: &Rail, new: &Draft) -> Result<HashMap<String, Connections>,
         .workers()
         .iter()
         .flat_map(|worker| worker.conns.entries());
+    let untracked: HashSet<_> = rail
+        .config()
+        .pool
+        .services
+        .iter()
+        .filter(|service| !service.track)
+        .map(|service| &service.name)
+        .collect();
     for (_, entry) in entries {
         let Some(pinned) = names.get(&entry.backend()) else {
             continue;
         };
+        if untracked.contains(&pinned.service) {
+            continue;
+        }
         let count = counted.entry(pinned.service.to_string()).or_default();
         count.live += 1;
-        let Some((table, backends)) = tables.get(&pinned.service) else {
+        let Some((table, backends, track)) = tables.get(&pinned.service) else {
             count.cut += 1;
             continue;
         };
@@ -300,7 +313,12 @@ fn connections(rail: &Rail, new: &Draft) -> Result<HashMap<String, Connections>,
         let chosen = u32::try_from(slot).ok().and_then(|slot| table.slot(slot));
         let chosen = chosen.and_then(|chosen| backends.get(usize::from(chosen)));
         if chosen.is_none_or(|chosen| chosen.name != pinned.backend) {
-            count.pinned_elsewhere += 1;
+            let moved = if *track {
+                &mut count.pinned_elsewhere
+            } else {
+                &mut count.cut
+            };
+            *moved += 1;
         }
     }
     Ok(counted)

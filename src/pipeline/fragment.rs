@@ -12,7 +12,7 @@ use crate::wire::{Fragment, IpProtocol};
 
 use super::classify::Parsed;
 use super::frame::Frame;
-use super::steer::Refusal;
+use super::steer::{Refusal, is_tracked};
 use super::verdict::{DropReason, Verdict};
 use super::{Pipeline, no_service};
 
@@ -106,13 +106,17 @@ impl Pipeline {
         self.steer(snapshot, index, parsed).map(|(id, _)| id)
     }
 
-    /// The live backend of a service that a flow is pinned to, in this worker's table or another's.
+    /// The live backend of a service that a flow is pinned to, in this worker's table or another's. Entries from a
+    /// time when the service was tracked mean nothing once it is not.
     pub(super) fn pinned_anywhere(
         &self,
         snapshot: &Snapshot,
         index: ServiceIndex,
         hash: FlowHash,
     ) -> Option<BackendId> {
+        if !is_tracked(snapshot, index) {
+            return None;
+        }
         let (tick, timeouts) = (self.now.tick(), self.conns.timeouts());
         let others = self.shared.tables.get().into_iter().flatten();
         std::iter::once(self.conns.table())

@@ -45,7 +45,7 @@ impl Pipeline {
         };
         let hash = self.key_of(snapshot, service, &flow);
         let pinned = self.pinned_anywhere(snapshot, index, hash);
-        let Some(id) = pinned.or_else(|| service.choose(hash)) else {
+        let Some(id) = pinned.or_else(|| snapshot.shortcuts.choose(index, hash)) else {
             return self.trombone(snapshot, frame, parsed, &flow, ingress);
         };
         let Some(backend) = snapshot.backend(id) else {

@@ -24,6 +24,8 @@ pub struct Stage {
     pub(super) plain: Plain,
     /// The lanes of plain packets, as bits.
     pub(super) lanes: Read,
+    /// Those of them whose services are not tracked, as bits.
+    pub(super) untracked: u32,
     pub(super) parsed: [Parsed; BURST],
     pub(super) len: usize,
     pub(super) generation: u64,
@@ -51,11 +53,22 @@ impl Stage {
             },
             plain: Plain::default(),
             lanes: Read::default(),
+            untracked: 0,
             parsed: [Parsed::EMPTY; BURST],
             len: 0,
             generation: 0,
             ingress: PortIndex(0),
         }
+    }
+
+    /// The lanes of plain packets whose connections are tracked, as bits.
+    pub(super) fn tracked(&self) -> u32 {
+        self.lanes.all() & !self.untracked
+    }
+
+    /// Whether any of its packets will be looked up in the connection table.
+    pub(super) fn looks_up_connections(&self) -> bool {
+        self.untracked == 0 || self.tracked() != 0
     }
 
     /// Forgets the burst.
@@ -124,7 +137,7 @@ pub(super) fn look_up<F: Frame>(
     stage.lanes = plain::read(port, frames, fields, &mut stage.plain);
     if stage.lanes.v4 != 0 {
         stage.flows.read_v4(&stage.plain, &snapshot.hash_key, look);
-        if !snapshot.claims_by_key {
+        if !snapshot.shortcuts.claims_by_key {
             look_up_v4(snapshot, stage);
         }
     }
@@ -197,11 +210,25 @@ impl Stage {
     /// Notes the service of a plain packet. Without one, or if its service steers by source, it is not plain.
     #[inline(always)]
     fn claim(&mut self, snapshot: &Snapshot, lane: usize, index: ServiceIndex) {
-        let by_source = snapshot.source_affinity && steers_by_source(snapshot, index);
-        if index == ServiceIndex::NONE || by_source {
-            self.lanes = self.lanes.without(lane);
-        }
         self.flows.claims[lane] = Claim::of_service(index);
+        if index == ServiceIndex::NONE {
+            self.lanes = self.lanes.without(lane);
+        } else if !snapshot.shortcuts.by_connections {
+            self.claim_special(snapshot, lane, index);
+        }
+    }
+
+    /// As [`Stage::claim`], of a service that may not be steered by its connections.
+    fn claim_special(&mut self, snapshot: &Snapshot, lane: usize, index: ServiceIndex) {
+        match snapshot.service(index) {
+            Some(service) if service.source_affinity => self.lanes = self.lanes.without(lane),
+            Some(service) if !service.tracked => {
+                let hash = self.flows.hashes[lane];
+                snapshot.shortcuts.prefetch_choice(index, hash);
+                self.untracked |= 1 << lane;
+            }
+            _ => {}
+        }
     }
 }
 
@@ -219,6 +246,7 @@ impl Pipeline {
         stage.ingress = ingress;
         stage.len = frames.len().min(BURST);
         stage.lanes = Read::default();
+        stage.untracked = 0;
         // Where every packet is looked at closely anyway, none is plain.
         let port = snapshot.ports.get(usize::from(ingress.0));
         let closely = snapshot.peers.mirror || snapshot.keeps_tags;
@@ -242,12 +270,11 @@ impl Pipeline {
     /// Finds the services of a burst whose flows are new, most likely, and asks for their Maglev slots.
     #[cold]
     fn expect_new_flows(snapshot: &Snapshot, stage: &mut Stage) {
-        for lane in lanes_of(stage.lanes.all()) {
-            if let Some(index) = stage.service(snapshot, lane)
-                && let Some(service) = snapshot.service(index)
-            {
+        for lane in lanes_of(stage.tracked()) {
+            if let Some(index) = stage.service(snapshot, lane) {
                 stage.flows.claims[lane] = Claim::of_service(index);
-                service.maglev.prefetch(stage.flows.hashes[lane]);
+                let hash = stage.flows.hashes[lane];
+                snapshot.shortcuts.prefetch_choice(index, hash);
             }
         }
     }
@@ -257,13 +284,6 @@ impl Pipeline {
         let hashes = stage.flows.hashes.iter().take(stage.len);
         hashes.for_each(|hash| self.conns.prefetch(*hash));
     }
-}
-
-/// Whether a service steers by source address.
-#[cold]
-fn steers_by_source(snapshot: &Snapshot, index: ServiceIndex) -> bool {
-    let service = snapshot.service(index);
-    service.is_some_and(|service| service.source_affinity)
 }
 
 /// Any frame, with its hash.

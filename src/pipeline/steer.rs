@@ -1,4 +1,5 @@
-//! Which backend a packet goes to: the one its connection is pinned to, else the one its slot names.
+//! Which backend a packet goes to: the one its connection is pinned to, else the one its slot names. Of a service
+//! that is not tracked, always the latter.
 
 use crate::table::conn::{Inserted, Segment};
 use crate::table::hash::FlowHash;
@@ -35,6 +36,9 @@ impl Pipeline {
         } else {
             (parsed.hash, says)
         };
+        if !snapshot.all_tracked && !is_tracked(snapshot, index) {
+            return choose(snapshot, index, hash, says, self.now);
+        }
         self.pin(snapshot, index, hash, segment, says)
     }
 
@@ -121,7 +125,10 @@ fn choose(
     if !admits(service, says, now) {
         return Err(Refusal::Limit);
     }
-    let id = service.choose(hash).ok_or(Refusal::NoBackend)?;
+    let id = snapshot
+        .shortcuts
+        .choose(index, hash)
+        .ok_or(Refusal::NoBackend)?;
     let backend = snapshot.backend(id).ok_or(Refusal::NoBackend)?;
     Ok((id, backend))
 }
@@ -141,6 +148,14 @@ fn entry_of(
         }
         _ => (parsed.hash, says),
     }
+}
+
+/// Whether a service pins its connections.
+#[cold]
+pub(super) fn is_tracked(snapshot: &Snapshot, index: ServiceIndex) -> bool {
+    snapshot
+        .service(index)
+        .is_none_or(|service| service.tracked)
 }
 
 /// Whether the service's limit lets the packet through. What starts no connection always passes: after a

@@ -7,7 +7,6 @@ use crate::hw;
 use crate::table::adjacency::Adjacency;
 use crate::table::conn::Segment;
 use crate::table::hash::BURST;
-use crate::table::service::Claim;
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, Nanos};
 
@@ -68,7 +67,10 @@ impl Pipeline {
             self.front(snapshot, stage.ingress, frames, stage);
         }
         let mut ways = Ways::NONE;
-        let all = stage.lanes.all();
+        if stage.untracked != 0 {
+            self.steer_untracked(snapshot, stage, &mut ways);
+        }
+        let all = stage.tracked();
         // Under a flood a look would be in vain.
         let rest = if self.flooded {
             all
@@ -99,6 +101,32 @@ impl Pipeline {
         self.conns.stats().misses - misses > FLOODED
     }
 
+    /// Finds the backends of packets whose connections are not tracked: what they hash to now.
+    #[inline(never)]
+    fn steer_untracked<'s>(&mut self, snapshot: &'s Snapshot, stage: &Stage, ways: &mut Ways<'s>) {
+        for lane in lanes_of(stage.untracked) {
+            let index = stage.service(snapshot, lane);
+            let hash = stage.flows.hashes[lane];
+            let id = index.and_then(|index| snapshot.shortcuts.choose(index, hash));
+            let way = id.and_then(|id| Some((id, snapshot.shortcuts.adjacency(id.get())?)));
+            match way {
+                Some((id, adjacency)) => {
+                    hw::prefetch_read(adjacency);
+                    ways.set(lane, id.get(), adjacency);
+                }
+                None => ways.refusals[lane] = Some(Refusal::NoBackend),
+            }
+        }
+        // In a loop of its own, as it waits for what the one above has asked for.
+        for lane in lanes_of(stage.untracked) {
+            let way = &mut ways.adjacencies[lane];
+            if way.is_some_and(|adjacency| !adjacency.leads_somewhere()) {
+                *way = None;
+                ways.refusals[lane] = Some(Refusal::NoBackend);
+            }
+        }
+    }
+
     /// Finds the backends of packets that change nothing about their connection; returns the lanes of the
     /// others.
     #[inline(always)]
@@ -113,7 +141,7 @@ impl Pipeline {
         let mut rest = 0u32;
         for lane in lanes_of(lanes) {
             if let Some(id) = look.steady(stage.flows.hashes[lane], stage.flows.wanted[lane])
-                && let Some(adjacency) = snapshot.adjacencies.get(id as usize)
+                && let Some(adjacency) = snapshot.shortcuts.adjacency(id)
                 && adjacency.claim == stage.flows.claims[lane]
             {
                 ways.set(lane, id, adjacency);
@@ -142,12 +170,11 @@ impl Pipeline {
             if look.may_know(hash) {
                 continue;
             }
-            let index = stage.service(snapshot, lane);
-            let service = index.and_then(|index| snapshot.service(index));
-            if let Some(service) = service
+            if let Some(index) = stage.service(snapshot, lane)
+                && let Some(service) = snapshot.service(index)
                 && service.limit.is_none()
-                && let Some(id) = service.choose(hash)
-                && let Some(adjacency) = snapshot.adjacencies.get(id.index())
+                && let Some(id) = snapshot.shortcuts.choose(index, hash)
+                && let Some(adjacency) = snapshot.shortcuts.adjacency(id.get())
             {
                 hw::prefetch_read(adjacency);
                 foreseen[lane] = Some(id);
@@ -166,11 +193,10 @@ impl Pipeline {
         ways: &mut Ways<'s>,
     ) -> bool {
         let Some(id) = foreseen else { return false };
-        let Some(adjacency) = snapshot.adjacencies.get(id.index()) else {
+        let Some(adjacency) = snapshot.shortcuts.adjacency(id.get()) else {
             return false;
         };
-        // What no connection goes to is no backend, or one that there is no way to.
-        if adjacency.claim == Claim::NONE {
+        if !adjacency.leads_somewhere() {
             return false;
         }
         let segment = Segment::of(stage.plain.says[lane]);
@@ -201,7 +227,7 @@ impl Pipeline {
         let hash = stage.flows.hashes[lane];
         match self.pin(snapshot, index, hash, says, says) {
             Ok((id, _)) => {
-                if let Some(adjacency) = snapshot.adjacencies.get(id.index()) {
+                if let Some(adjacency) = snapshot.shortcuts.adjacency(id.get()) {
                     ways.set(lane, id.get(), adjacency);
                 }
             }
@@ -223,8 +249,11 @@ impl Pipeline {
         let backends = self.counters.of_backends();
         let first = ways.adjacencies[0].map_or(PortIndex(0), Adjacency::port);
         let (mut left, mut bytes, mut differ) = (0u32, 0, 0);
+        let asks = behind.looks_up_connections();
         for (frame, lane) in frames.iter_mut().zip(0..BURST) {
-            look.prefetch(behind.flows.hashes[lane]);
+            if asks {
+                look.prefetch(behind.flows.hashes[lane]);
+            }
             let len = frame.data().len();
             if let Some(adjacency) = ways.adjacencies[lane]
                 && let Some(total) = rewrite::forward_plain(frame, stage.extent(lane), adjacency)

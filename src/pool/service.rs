@@ -21,6 +21,8 @@ pub struct Service {
     pub encap: Encap,
     /// What of a packet picks the backend.
     pub affinity: Affinity,
+    /// Whether connections stay with their backend; if not, every packet goes where it hashes to now.
+    pub track: bool,
     /// How many new connections one rail lets through per second; the rest is dropped.
     pub new_connections_per_second: Option<NonZeroU32>,
     /// After how long in state `drain` a backend's remaining flows are steered anew.

@@ -84,6 +84,9 @@ fn write_service(f: &mut Formatter<'_>, service: &Service) -> fmt::Result {
     if service.affinity != Affinity::default() {
         writeln!(f, "affinity = \"{}\"", service.affinity.as_str())?;
     }
+    if !service.track {
+        writeln!(f, "track = false")?;
+    }
     if let Some(limit) = service.new_connections_per_second {
         writeln!(f, "new_connections_per_second = {limit}")?;
     }
@@ -217,22 +220,30 @@ mod tests {
     fn service() -> impl Strategy<Value = Service> {
         let seconds = proptest::option::of(1..=86_400u64);
         let match_key = (name(), vip(), protocol(), ports());
-        let rest = (encap(), any::<bool>(), any::<Option<NonZeroU32>>(), seconds);
+        let rest = (
+            encap(),
+            any::<(bool, bool)>(),
+            any::<Option<NonZeroU32>>(),
+            seconds,
+        );
         (match_key, rest, proptest::collection::vec(backend(), 0..4)).prop_map(
-            |((name, vip, protocol, ports), (encap, source, limit, seconds), backends)| Service {
-                name,
-                vip,
-                protocol,
-                ports,
-                encap,
-                affinity: if source {
-                    Affinity::Source
-                } else {
-                    Affinity::Flow
-                },
-                new_connections_per_second: limit,
-                drain_deadline: seconds.map(Duration::from_secs),
-                backends,
+            |((name, vip, protocol, ports), (encap, (source, track), limit, seconds), backends)| {
+                Service {
+                    name,
+                    vip,
+                    protocol,
+                    ports,
+                    encap,
+                    affinity: if source {
+                        Affinity::Source
+                    } else {
+                        Affinity::Flow
+                    },
+                    track,
+                    new_connections_per_second: limit,
+                    drain_deadline: seconds.map(Duration::from_secs),
+                    backends,
+                }
             },
         )
     }

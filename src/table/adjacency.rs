@@ -8,6 +8,8 @@ use super::snapshot::{Backend, BackendState, Delivery, PortIndex};
 const SHORTEST: usize = 34;
 /// Longest headers of an adjacency: Ethernet, IPv4, and 14 bytes of tunnel.
 const LONGEST: usize = 48;
+/// What stands for headers that are not written here.
+const OTHER: u8 = 1;
 /// Bytes of the headers that are written word by word from the front, and those from the end.
 const HEAD: usize = 32;
 const TAIL: usize = 16;
@@ -26,7 +28,8 @@ pub struct Adjacency {
     /// Largest outer packet the way carries, in bytes.
     mtu: u16,
     port: u8,
-    /// Bytes of the headers, [`SHORTEST`] to [`LONGEST`]; 0 if packets to the backend take more than that.
+    /// Bytes of the headers, [`SHORTEST`] to [`LONGEST`]; [`OTHER`] if packets to the backend take more than
+    /// that, 0 if there is no backend.
     len: u8,
     /// The first bytes of the headers in little-endian words; DSCP and ECN, length and checksum are zero.
     head: [u64; HEAD / 8],
@@ -80,15 +83,22 @@ impl Adjacency {
             }
             _ => Adjacency {
                 claim,
+                len: OTHER,
                 ..Adjacency::NONE
             },
         }
     }
 
+    /// Whether there is a backend.
+    #[inline(always)]
+    pub fn leads_somewhere(&self) -> bool {
+        self.len != 0
+    }
+
     /// Bytes of the headers, if the adjacency has them and a packet of `inner` bytes fits the way behind them.
     #[inline(always)]
     pub fn room_for(&self, inner: u32) -> Option<usize> {
-        // Without headers the MTU is 0, which no packet is below.
+        // Without headers the MTU is 0, and every packet is longer.
         let total = inner
             .wrapping_add(u32::from(self.len))
             .wrapping_sub(L3 as u32);
@@ -244,6 +254,7 @@ mod tests {
         for backend in [up(tagged, gre), up(LINK, Tunnel::Gue { port: 6080 }), held] {
             let adjacency = Adjacency::new(&backend, claim());
             assert_eq!(adjacency.room_for(28), None);
+            assert!(adjacency.leads_somewhere());
             assert_eq!(
                 adjacency.claim,
                 claim(),
@@ -251,6 +262,7 @@ mod tests {
             );
         }
         assert_eq!(Adjacency::NONE.room_for(28), None);
+        assert!(!Adjacency::NONE.leads_somewhere());
     }
 
     #[test]

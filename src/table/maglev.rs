@@ -9,10 +9,9 @@
 //! 2016, section 3.4. Weights are ours: see [`Maglev::build`].
 
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use siphasher::sip::SipHasher24;
-
-use crate::hw;
 
 use super::hash::{FlowHash, HashKey};
 use super::populate::{Turn, populate};
@@ -31,7 +30,7 @@ pub struct TooManyBackends(pub usize);
 pub struct Maglev {
     size: TableSize,
     /// `size` slots, or none at all when no backend has a weight.
-    slots: Box<[u16]>,
+    slots: Arc<[u16]>,
     shares: Box<[u32]>,
     digest: Digest,
 }
@@ -90,7 +89,7 @@ impl Maglev {
         let digest = digest(size, backends, &ranked, &shares, &slots);
         Ok(Maglev {
             size,
-            slots,
+            slots: slots.into(),
             shares,
             digest,
         })
@@ -113,13 +112,6 @@ impl Maglev {
         self.slot(hash.slot(self.size.get()))
     }
 
-    /// Asks for a flow's slot, some time before [`Maglev::lookup`].
-    #[inline(always)]
-    pub fn prefetch(&self, hash: FlowHash) {
-        let slot = hash.slot(self.size.get()) as usize;
-        hw::prefetch_near(self.slots.as_ptr().wrapping_add(slot));
-    }
-
     /// The backend of one slot; `None` when the table is empty or the slot beyond its end.
     #[inline(always)]
     pub fn slot(&self, slot: u32) -> Option<u16> {
@@ -127,7 +119,7 @@ impl Maglev {
     }
 
     /// All slots, in order; none when the table is empty.
-    pub fn slots(&self) -> &[u16] {
+    pub fn slots(&self) -> &Arc<[u16]> {
         &self.slots
     }
 

@@ -13,6 +13,7 @@
 //! | [`maglev`] | slot to backend, rebuilt whole when a service changes | control |
 //! | [`neighbor`] | next hop to MAC address, and when to ask for it | control |
 //! | [`service`] | which service a packet is for | control |
+//! | [`shortcuts`] | what plain packets look up, in as few cache lines as can be | control |
 //! | [`snapshot`] | everything above that workers share, at one moment | control |
 //! | [`template`] | the headers in front of a packet to one backend | control |
 //! | [`news`] | what workers tell the control core | workers |
@@ -41,6 +42,7 @@ pub mod port;
 mod prime;
 pub mod publish;
 pub mod service;
+pub mod shortcuts;
 pub mod snapshot;
 pub mod template;
 mod units;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    BackendId, FlowHash, HashKey,
-    adjacency::Adjacency,
+    BackendId, HashKey,
     conn::Timeouts,
     limiter::SharedBucket,
     maglev::Maglev,
     peers::Peers,
     service::{Address, Claim, ServiceIndex, ServiceMap},
+    shortcuts::Shortcuts,
     template::{LinkHeader, Template},
 };
 
@@ -121,7 +121,8 @@ pub enum Delivery {
     L2dsr,
 }
 
-/// One backend of one service. What most packets need of it lies in its [`Adjacency`].
+/// One backend of one service. What most packets need of it lies in its
+/// [`Adjacency`](super::adjacency::Adjacency).
 #[derive(Debug, Clone)]
 #[repr(C, align(64))]
 pub struct Backend {
@@ -154,20 +155,13 @@ pub struct Service {
     pub backends: Arc<[BackendId]>,
     /// Hash by source, destination and protocol alone.
     pub source_affinity: bool,
+    /// Whether connections are pinned; if not, every packet goes where it hashes to under this snapshot.
+    pub tracked: bool,
     /// What tells the entries of one service with source affinity from those of another on the same VIP;
     /// in the bits that choose the bucket, so that tag and slot stay those of the hash.
     pub salt: u32,
     /// New connections this rail lets through, if not all.
     pub limit: Option<Arc<SharedBucket>>,
-}
-
-impl Service {
-    /// The backend a flow hashes to today, or `None` if no backend has slots.
-    #[inline]
-    pub fn choose(&self, hash: FlowHash) -> Option<BackendId> {
-        let slot = self.maglev.lookup(hash)?;
-        self.backends.get(usize::from(slot)).copied()
-    }
 }
 
 /// A prefix of addresses, for the accept list.
@@ -243,12 +237,12 @@ pub struct Snapshot {
     pub services: Box<[Service]>,
     /// The backends by id; place 0 and the places of unused ids are `None`.
     pub backends: Box<[Option<Backend>]>,
-    /// The ways of plain packets to the backends, by id.
-    pub adjacencies: Box<[Adjacency]>,
-    /// IPv4 packets [claim](Claim::of_v4) their service by their own key, else by the service's index.
-    pub claims_by_key: bool,
+    /// What plain packets look up of all that.
+    pub shortcuts: Shortcuts,
     /// Some service hashes by source, destination and protocol alone.
     pub source_affinity: bool,
+    /// No service leaves its connections untracked.
+    pub all_tracked: bool,
     /// Next hops, by index.
     pub hops: Box<[Hop]>,
     /// Life times of connection table entries.
@@ -268,14 +262,6 @@ impl Snapshot {
         self.backends.get(id.get() as usize)?.as_ref()
     }
 
-    /// What packets of a service claim.
-    pub fn claim(&self, index: ServiceIndex) -> Claim {
-        match self.map.v4_key(index) {
-            Some(key) if self.claims_by_key => Claim::of_v4(key),
-            _ => Claim::of_service(index),
-        }
-    }
-
     /// The service of packets with this claim.
     pub fn service_of(&self, claim: Claim) -> Option<ServiceIndex> {
         let index = match claim.service() {
@@ -283,22 +269,6 @@ impl Snapshot {
             Err(key) => self.map.lookup_v4(key),
         };
         (index != ServiceIndex::NONE).then_some(index)
-    }
-
-    /// Finds the ways to the backends, once everything else is in its place.
-    pub fn with_adjacencies(mut self) -> Self {
-        self.claims_by_key = self.map.is_exact_v4() && !self.source_affinity;
-        let adjacency = |backend: &Option<Backend>| match backend {
-            Some(backend) => {
-                let service = self.service(backend.service);
-                let own = service.filter(|service| !service.source_affinity);
-                let claim = own.map_or(Claim::NONE, |_| self.claim(backend.service));
-                Adjacency::new(backend, claim)
-            }
-            None => Adjacency::NONE,
-        };
-        self.adjacencies = self.backends.iter().map(adjacency).collect();
-        self
     }
 
     /// The service at an index.

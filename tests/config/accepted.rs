@@ -47,6 +47,7 @@ fn the_base_means_what_it_says() {
     assert_eq!(web.ports, Ports::one(443).unwrap());
     assert_eq!(web.encap, Encap::Gre { key: None });
     assert_eq!(web.affinity, Affinity::Flow);
+    assert!(web.track);
     assert_eq!(web.backends[0].weight.get(), 100);
     assert_eq!(web.backends[0].state, State::Up);
     assert_eq!(web.backends[1].weight.get(), 50);
@@ -99,6 +100,7 @@ fn every_kind_of_service() {
         encap = "gue"
         gue_port = 6081
         affinity = "source"
+        track = true
         new_connections_per_second = 10
         drain_deadline = "1m30s"
         [[service.backend]]
@@ -110,6 +112,8 @@ fn every_kind_of_service() {
         vip = "203.0.113.11"
         encap = "l3dsr"
         dscp = 63
+        affinity = "source"
+        track = false
         [[service.backend]]
         name = "b"
         address = "198.51.100.1"
@@ -125,9 +129,10 @@ fn every_kind_of_service() {
     assert_eq!(all.backends[0].mtu.map(|mtu| mtu.get()), Some(1550));
     assert_eq!(sctp.protocol, Protocol::SCTP);
     assert_eq!(sctp.ports, Ports::range(8000, 8099).unwrap());
-    assert_eq!(sctp.affinity, Affinity::Source);
+    assert_eq!((sctp.affinity, sctp.track), (Affinity::Source, true));
     assert_eq!(sctp.drain_deadline, Some(Duration::from_secs(90)));
     assert!(matches!(sctp.encap, Encap::Gue { port } if port.get() == 6081));
+    assert_eq!((direct.affinity, direct.track), (Affinity::Source, false));
     assert!(matches!(direct.encap, Encap::L3dsr { dscp } if dscp.get() == 63));
 }
 

@@ -22,3 +22,4 @@ mod shares;
 mod support;
 mod swap;
 mod tunnels;
+mod untracked;

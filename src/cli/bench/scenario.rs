@@ -83,6 +83,12 @@ pub fn all(flows: &[u64]) -> Vec<Scenario> {
             ..HIT
         },
         Scenario {
+            name: "connectionless",
+            transport: Transport::Udp,
+            encap: "encap = \"gre\"\ntrack = false",
+            ..HIT
+        },
+        Scenario {
             name: "mixed",
             transport: Transport::Mixed,
             ..HIT

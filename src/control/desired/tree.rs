@@ -233,7 +233,7 @@ impl Document {
     }
 }
 
-/// A value as TOML has it: numbers where the file has numbers, else a string.
+/// A value as TOML has it: numbers and booleans where the file has them, else a string.
 fn toml_value(key: &str, text: &str) -> String {
     const NUMBERS: [&str; 10] = [
         "table_size",
@@ -247,6 +247,9 @@ fn toml_value(key: &str, text: &str) -> String {
         "weight",
         "mtu",
     ];
+    if key == "track" && matches!(text, "true" | "false") {
+        return text.to_owned();
+    }
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // A number with a zero in front is none in TOML; what it is in quotes, the parser will say.
     let number = digits && (text == "0" || !text.starts_with('0')) && text.len() < 19;
@@ -315,6 +318,7 @@ mtu = 1400
 name = "esp"
 vip = "2001:db8::1"
 protocol = 50
+track = false
 "#;
 
     fn tree(
@@ -353,7 +357,11 @@ protocol = 50
             lines.contains(&"services/esp/protocol=50".to_owned()),
             "{lines:?}"
         );
-        assert_eq!(lines.len(), 3 + 2 + 4 + 6 + 4);
+        assert!(
+            lines.contains(&"services/esp/track=false".to_owned()),
+            "{lines:?}"
+        );
+        assert_eq!(lines.len(), 3 + 2 + 4 + 6 + 5);
         let objects = MemoryObjects::new();
         let read = super::read(&objects, &tree(&objects, &values, &[]))
             .unwrap()
@@ -383,6 +391,16 @@ protocol = 50
             &[("services/web/backends/web-1/weight", Some("heavy"))],
             "services/web/backends/web-1/weight",
             "weight",
+        );
+        check(
+            &[("services/web/track", Some("no"))],
+            "services/web/track",
+            "true or false",
+        );
+        check(
+            &[("services/web/track", Some("false"))],
+            "services/web/drain_deadline",
+            "services/web/track: not tracked",
         );
         check(
             &[("services/web/backends/web-1/wieght", Some("1"))],

@@ -57,6 +57,7 @@ fn table_values(directory: &Path, table: &DeTable<'_>, values: &mut Values) {
         };
         match value.get_ref() {
             DeValue::String(text) => drop(values.insert(path, text.to_string())),
+            DeValue::Boolean(is) => drop(values.insert(path, is.to_string())),
             DeValue::Integer(number) => drop(values.insert(path, number.as_str().to_owned())),
             nested => flatten(&path, nested, values),
         }

@@ -200,6 +200,28 @@ fn service(draft: &Draft, index: usize, service: &Service, found: &mut Vec<Viola
                 .help("use one address, or a tunnel such as encap = \"gre\""),
         );
     }
+    let needs_tracking = [
+        (
+            "new_connections_per_second",
+            service.new_connections_per_second.is_some(),
+            "no packet of it is known to start a connection",
+        ),
+        (
+            "drain_deadline",
+            service.drain_deadline.is_some(),
+            "a draining backend of it keeps nothing",
+        ),
+    ];
+    for (key, set, why) in needs_tracking {
+        if set && !service.track {
+            let message = format!("the service {name:?} is not tracked: {why}");
+            found.push(
+                Violation::error(at(key), message)
+                    .also(at("track"), "not tracked")
+                    .help(format!("leave {key} out, or write track = true")),
+            );
+        }
+    }
     backends(index, service, found);
 
     let live = service

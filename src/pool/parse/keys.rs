@@ -190,6 +190,7 @@ pub const SERVICE: Table = Table {
         key("gue_port", "6080"),
         key("dscp", "10"),
         key("affinity", r#""flow""#),
+        key("track", "true"),
         key("new_connections_per_second", "50_000"),
         key("drain_deadline", r#""10m""#),
     ],

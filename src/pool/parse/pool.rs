@@ -109,6 +109,7 @@ fn service(reader: &mut Reader, fields: &Fields<'_>, index: usize) -> Option<Ser
     let affinity = fields
         .word(reader, "affinity", &Affinity::WORDS)
         .unwrap_or_default();
+    let track = fields.boolean(reader, "track").unwrap_or(true);
     let connections = fields.integer(reader, "new_connections_per_second", 1..=u32::MAX);
     let drain_deadline = fields.duration(reader, "drain_deadline", DRAIN_DEADLINE);
     let mut backends = Vec::new();
@@ -125,6 +126,7 @@ fn service(reader: &mut Reader, fields: &Fields<'_>, index: usize) -> Option<Ser
         ports,
         encap,
         affinity,
+        track,
         new_connections_per_second: connections.and_then(NonZeroU32::new),
         drain_deadline,
         backends,
