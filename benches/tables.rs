@@ -1,4 +1,4 @@
-//! What the tables cost: building a Maglev table, hashing a burst, finding connections.
+//! What the tables cost on the packet path: hashing a burst, finding connections, reading the snapshot.
 //!
 //! `cargo bench --bench tables`, or with a filter: `cargo bench --bench tables -- conn`. Figures are CPU
 //! time of the thread; compare within one run only.
@@ -12,7 +12,6 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rustyrail::table::conn::{ConnOwner, ConnSettings, Segment};
 use rustyrail::table::hash::{BURST, V4Flows, flow_hash_v4, flow_hash_v4_burst, flow_hash_v6};
-use rustyrail::table::maglev::{Maglev, TableSize};
 use rustyrail::table::publish::Publisher;
 use rustyrail::table::{BackendId, FlowHash, HashKey, Nanos};
 
@@ -30,27 +29,6 @@ fn scrambled(index: u64) -> u64 {
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ z >> 31
-}
-
-fn maglev_build(c: &mut Bench) {
-    let mut group = c.benchmark_group("maglev build");
-    for m in [65_537, 655_373] {
-        let size = TableSize::new(m).expect("a prime");
-        for n in [10, 100, 1000, 10_000] {
-            let backends: Vec<_> = (0..n).map(|index| (format!("web-{index}"), 100)).collect();
-            group.bench_function(BenchmarkId::new(format!("M={m}"), n), |b| {
-                b.iter(|| Maglev::build(size, &key(), black_box(&backends)));
-            });
-        }
-    }
-    // One backend outweighs all others, which then rarely get a turn.
-    let backends: Vec<_> = (0..1000)
-        .map(|index| (format!("web-{index}"), if index == 500 { 1000 } else { 1 }))
-        .collect();
-    group.bench_function(BenchmarkId::new("M=65537, skewed", 1000), |b| {
-        b.iter(|| Maglev::build(TableSize::default(), &key(), black_box(&backends)));
-    });
-    group.finish();
 }
 
 fn hash(c: &mut Bench) {
@@ -163,6 +141,6 @@ fn config() -> Bench {
 criterion_group! {
     name = tables;
     config = config();
-    targets = maglev_build, hash, conn_find, reader
+    targets = hash, conn_find, reader
 }
 criterion_main!(tables);

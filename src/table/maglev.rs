@@ -14,7 +14,7 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher24;
 
 use super::hash::{FlowHash, HashKey};
-use super::populate::{Turn, populate};
+use super::populate::{Populated, Walk, populate};
 pub use super::prime::{TableSize, TableSizeError};
 
 /// Backends one table can index: a slot is 2 bytes.
@@ -67,26 +67,29 @@ impl Maglev {
         if backends.len() > MAX_BACKENDS {
             return Err(TooManyBackends(backends.len()));
         }
-        let mut turns: Vec<Turn> = backends
+        let in_turn = in_turn(backends);
+        let walks: Vec<_> = in_turn
             .iter()
-            .enumerate()
-            .filter(|(_, (_, weight))| *weight > 0)
-            .map(|(index, (name, weight))| {
-                let (offset, skip) = offset_and_skip(size, key, name.as_ref());
-                // The check above keeps every index within two bytes.
-                Turn::new(index as u16, offset, skip, *weight)
+            .map(|&(index, name)| {
+                let (offset, skip) = offset_and_skip(size, key, name);
+                (Walk::new(offset, skip), backends[index].1)
             })
             .collect();
-        // Equal names never leave `check`; should they come, the sort is stable.
-        turns.sort_by_key(|turn| backends[turn.backend()].0.as_ref());
-        let slots = populate(size.get(), &mut turns);
+        let table = populate(size.get(), &walks);
+        let digest = digest(size, &in_turn, &table);
 
-        let mut shares = vec![0; backends.len()].into_boxed_slice();
-        for &slot in &slots {
-            shares[usize::from(slot)] += 1;
+        // From ranks to what the caller knows the backends by; the check above keeps that within two bytes.
+        let given: Vec<_> = in_turn.iter().map(|&(index, _)| index as u16).collect();
+        let mut slots = table.slots;
+        if !given.iter().copied().eq(0..given.len() as u16) {
+            slots
+                .iter_mut()
+                .for_each(|slot| *slot = given[usize::from(*slot)]);
         }
-        let ranked: Vec<usize> = turns.iter().map(Turn::backend).collect();
-        let digest = digest(size, backends, &ranked, &shares, &slots);
+        let mut shares = vec![0; backends.len()].into_boxed_slice();
+        for (&index, share) in given.iter().zip(table.shares) {
+            shares[usize::from(index)] = share;
+        }
         Ok(Maglev {
             size,
             slots: slots.into(),
@@ -151,32 +154,47 @@ fn siphash_2_4(k0: u64, k1: u64, name: &str) -> u64 {
     hasher.finish()
 }
 
-/// See [`Digest`]. `ranked` are the backends in byte order of their names.
-fn digest<N: AsRef<str>>(
-    size: TableSize,
-    backends: &[(N, u32)],
-    ranked: &[usize],
-    shares: &[u32],
-    slots: &[u16],
-) -> Digest {
+/// Index and name of the backends that take turns, in the order in which they do.
+fn in_turn<N: AsRef<str>>(backends: &[(N, u32)]) -> Vec<(usize, &str)> {
+    let all = backends.iter().enumerate();
+    let mut in_turn: Vec<_> = all
+        .filter(|(_, (_, weight))| *weight > 0)
+        .map(|(index, (name, _))| (index, name.as_ref()))
+        .collect();
+    // Equal names never leave `check`; should they come, the sort is stable.
+    in_turn.sort_by_key(|(_, name)| *name);
+    in_turn
+}
+
+/// See [`Digest`]. `in_turn` are index and name of the backends by the rank that `table` knows them by.
+fn digest(size: TableSize, in_turn: &[(usize, &str)], table: &Populated) -> Digest {
     let mut hasher = SipHasher24::new_with_keys(0, 0);
     hasher.write(&size.get().to_le_bytes());
-    let mut rank_of = vec![0u16; backends.len()];
-    let owners = ranked.iter().filter(|&&backend| shares[backend] > 0);
-    for (rank, &backend) in owners.enumerate() {
-        let name = backends[backend].0.as_ref().as_bytes();
-        // Names are far shorter than 4 GiB and backends no more than a slot can name.
-        hasher.write(&(name.len() as u32).to_le_bytes());
-        hasher.write(name);
-        rank_of[backend] = rank as u16;
+    // A backend that got no slot has no rank here.
+    let mut ranks = Vec::with_capacity(in_turn.len());
+    let mut next = 0u16;
+    for ((_, name), &share) in in_turn.iter().zip(&table.shares) {
+        ranks.push(next);
+        if share > 0 {
+            // Names are far shorter than 4 GiB and backends no more than a slot can name.
+            hasher.write(&(name.len() as u32).to_le_bytes());
+            hasher.write(name.as_bytes());
+            next = next.wrapping_add(1);
+        }
     }
-    let ranks: Vec<u8> = slots
-        .iter()
-        .flat_map(|&slot| rank_of[usize::from(slot)].to_le_bytes())
-        .collect();
-    hasher.write(&ranks);
+    // By the piece: what is hashed is still in the cache.
+    let mut bytes = [0; 2 * DIGEST_PIECE];
+    for piece in table.slots.chunks(DIGEST_PIECE) {
+        for (bytes, &slot) in bytes.chunks_exact_mut(2).zip(piece) {
+            bytes.copy_from_slice(&ranks[usize::from(slot)].to_le_bytes());
+        }
+        hasher.write(&bytes[..2 * piece.len()]);
+    }
     Digest(hasher.finish())
 }
+
+/// Slots hashed at a time.
+const DIGEST_PIECE: usize = 1024;
 
 #[cfg(test)]
 mod tests {

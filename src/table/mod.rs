@@ -33,6 +33,7 @@ mod key;
 mod lanes;
 pub mod limiter;
 pub mod maglev;
+mod modulo;
 pub mod neighbor;
 pub mod news;
 pub mod path;
