@@ -22,9 +22,8 @@ fn at(seconds: u64) -> Nanos {
 }
 
 fn table(hops: &[u8]) -> NeighborTable {
-    let mut table = NeighborTable::default();
-    table.configure(hops.iter().map(|&last| hop(last)), [], at(0));
-    table
+    let hops = hops.iter().map(|&last| hop(last));
+    NeighborTable::default().configured(hops, [], at(0))
 }
 
 /// Polls once and collects what is to be sent.
@@ -120,8 +119,7 @@ fn only_next_hops_and_only_stations_are_learnt() {
 
 #[test]
 fn static_entries_win_and_are_never_asked_for() {
-    let mut table = NeighborTable::default();
-    table.configure(
+    let mut table = NeighborTable::default().configured(
         [hop(1), hop(2)],
         [(hop(1), mac(9)), (hop(3), mac(8))],
         at(0),
@@ -146,12 +144,12 @@ fn static_entries_win_and_are_never_asked_for() {
 
 #[test]
 fn a_new_configuration_keeps_what_it_can() {
-    let mut table = NeighborTable::default();
-    table.configure([hop(1), hop(2), hop(1)], [(hop(3), mac(3))], at(0));
+    let mut table =
+        NeighborTable::default().configured([hop(1), hop(2), hop(1)], [(hop(3), mac(3))], at(0));
     table.learn(hop(1), mac(1), at(0));
     table.learn(hop(2), mac(2), at(0));
     // 2 leaves, 3 is no longer static, 4 comes.
-    table.configure([hop(1), hop(3), hop(4), hop(1)], [], at(10));
+    table = table.configured([hop(1), hop(3), hop(4), hop(1)], [], at(10));
     let states: Vec<_> = table.iter().map(|(hop, n)| (hop, n.state())).collect();
     let expected = [(1, "reachable"), (3, "incomplete"), (4, "incomplete")];
     assert_eq!(states, expected.map(|(last, state)| (hop(last), state)));
@@ -167,7 +165,7 @@ fn a_new_configuration_keeps_what_it_can() {
 fn an_advertisement_without_override_is_checked_not_believed() {
     let mut table = NeighborTable::default();
     let router: IpAddr = "fe80::1".parse().unwrap();
-    table.configure([router], [], at(0));
+    table = table.configured([router], [], at(0));
     assert_eq!(table.confirm(router, mac(1), at(0)), Learned::Changed);
     assert_eq!(table.confirm(router, mac(1), at(10)), Learned::Confirmed);
     assert_eq!(requests(&mut table, at(20)), []);
@@ -187,8 +185,7 @@ fn an_advertisement_without_override_is_checked_not_believed() {
 
 #[test]
 fn a_life_shorter_than_refreshing_takes_is_lengthened() {
-    let mut table = NeighborTable::new(Duration::from_secs(1));
-    table.configure([hop(1)], [], at(0));
+    let mut table = NeighborTable::new(Duration::from_secs(1)).configured([hop(1)], [], at(0));
     table.learn(hop(1), mac(1), at(0));
     let until = table
         .iter()
@@ -199,8 +196,7 @@ fn a_life_shorter_than_refreshing_takes_is_lengthened() {
 
 #[test]
 fn a_short_life_is_refreshed_after_a_long_silence() {
-    let mut table = NeighborTable::new(NeighborTable::MIN_LIFE);
-    table.configure([hop(1)], [], at(0));
+    let mut table = NeighborTable::new(NeighborTable::MIN_LIFE).configured([hop(1)], [], at(0));
     // Silent for so long that half a minute passes between two requests.
     let last = asked(&mut table, 0..200).last().copied();
     assert_eq!(last, Some((199, false)));
@@ -228,8 +224,7 @@ proptest! {
     /// it was last heard; a hop is asked at most once a second, and always when it is needed.
     #[test]
     fn a_random_history_keeps_the_promises(ops in prop::collection::vec(op(), 1..100)) {
-        let mut table = NeighborTable::default();
-        table.configure([hop(0), hop(1), hop(2)], [(hop(3), mac(33))], at(0));
+        let mut table = NeighborTable::default().configured([hop(0), hop(1), hop(2)], [(hop(3), mac(33))], at(0));
         let mut heard: HashMap<u8, (u8, Nanos)> = HashMap::new();
         let mut last_request: HashMap<IpAddr, Nanos> = HashMap::new();
         let mut now = at(0);

@@ -1,14 +1,12 @@
 //! From the configuration to the snapshot workers read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::pool::{Config, Draft, Encap, Mtu, Name, Pool, Service as PoolService, State};
-use crate::table::HashKey;
 use crate::table::conn::{TimeoutError, TimeoutSettings, Timeouts};
-use crate::table::maglev::{Digest, Maglev, TooManyBackends};
+use crate::table::maglev::{Maglev, TooManyBackends};
 use crate::table::service::{ServiceIndex, ServiceKey, ServiceMap};
 use crate::table::shortcuts::Shortcuts;
 use crate::table::snapshot::{
@@ -17,9 +15,10 @@ use crate::table::snapshot::{
 };
 use crate::table::template::{LinkHeader, Template, Tunnel};
 
-use super::ids::{BackendIds, BackendName, NoFreeId};
+use super::ids::{BackendIds, NoFreeId};
 use super::own::{broadcasts, entropy, limit, local_addresses, port_views, prefix, salt};
-use super::ways::{self, RailTables};
+pub use super::tables::{Builds, TableCache};
+use super::ways;
 
 /// Answers which link address a next hop has, if it is known.
 pub trait LinkAddresses {
@@ -64,17 +63,18 @@ pub enum CompileError {
 pub fn maglev(pool: &Draft, service: &PoolService) -> Result<Maglev, CompileError> {
     let weights: Vec<_> = by_name(service)
         .into_iter()
-        .map(|b| {
-            let weight = if b.state == State::Up {
-                b.weight.get()
-            } else {
-                0
-            };
-            (b.name.as_str(), u32::from(weight))
-        })
+        .map(|backend| (backend.name.as_str(), weight(backend)))
         .collect();
     Maglev::build(pool.table_size, &pool.hash_key, &weights)
         .map_err(|e| CompileError::TooManyBackends(service.name.clone(), e))
+}
+
+/// A backend's weight in its service's table.
+pub(super) fn weight(backend: &crate::pool::Backend) -> u32 {
+    match backend.state {
+        State::Up => backend.weight.get().into(),
+        State::Drain | State::Down => 0,
+    }
 }
 
 /// The backends of a service in byte order of their names: the order Maglev slots index.
@@ -101,32 +101,27 @@ pub fn compile(
     tables: &mut TableCache,
 ) -> Result<Snapshot, CompileError> {
     ids.assign(&config.pool)?;
-    let mut hops = Hops::new(config, macs, neighbors);
+    let maglevs = tables.update(&config.pool)?;
+    let as_many = previous.map_or(0, |previous| previous.hops.len());
+    let mut hops = Hops::new(config, macs, neighbors, as_many);
     let mut backends = vec![None; ids.places()];
     let mut services = Vec::with_capacity(config.pool.services.len());
-    for (index, service) in config.pool.services.iter().enumerate() {
-        let index = ServiceIndex(index as u16);
-        let mut names = Vec::with_capacity(service.backends.len());
-        for backend in by_name(service) {
-            let name = BackendName {
-                service: service.name.clone(),
-                backend: backend.name.clone(),
-            };
-            let id = ids.get(&name).ok_or(NoFreeId)?;
+    for (service, maglev) in config.pool.services.iter().zip(maglevs) {
+        let index = ServiceIndex(services.len() as u16);
+        let ids = ids.of(&service.name).ok_or(NoFreeId)?.ids();
+        for (backend, id) in by_name(service).into_iter().zip(ids.iter()) {
             backends[id.index()] = hops.backend(config, index, service, backend);
-            names.push(id);
         }
         services.push(Service {
             name: service.name.as_str().into(),
-            maglev: tables.get(config, service)?,
-            backends: names.into(),
+            maglev,
+            backends: Arc::clone(ids),
             source_affinity: service.affinity == crate::pool::Affinity::Source,
             tracked: service.track,
             salt: salt(&service.name),
-            limit: limit(service, previous),
+            limit: limit(service, index, previous),
         });
     }
-    tables.retain(&config.pool.services);
     let gateways = hops.live_gateways(config);
     let peers = ways::peers(config, &mut hops, &mut tables.rails)?;
     let map = service_map(&config.pool);
@@ -161,89 +156,6 @@ pub fn compile(
     })
 }
 
-/// Maglev tables by what they were built from, so that a change to one service rebuilds one table.
-#[derive(Debug, Default)]
-pub struct TableCache {
-    entries: HashMap<Name, CachedTable>,
-    builds: Builds,
-    rails: RailTables,
-}
-
-/// How many tables were built, and how long that took in all.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Builds {
-    /// Tables.
-    pub count: u64,
-    /// Time for all of them.
-    pub time: Duration,
-}
-
-#[derive(Debug)]
-struct CachedTable {
-    hash_key: HashKey,
-    size: crate::table::maglev::TableSize,
-    weights: Vec<(Name, u16)>,
-    maglev: Arc<Maglev>,
-}
-
-impl TableCache {
-    fn get(&mut self, config: &Config, service: &PoolService) -> Result<Arc<Maglev>, CompileError> {
-        let weights: Vec<_> = by_name(service)
-            .into_iter()
-            .map(|b| {
-                let weight = if b.state == State::Up {
-                    b.weight.get()
-                } else {
-                    0
-                };
-                (b.name.clone(), weight)
-            })
-            .collect();
-        if let Some(entry) = self.entries.get(&service.name) {
-            let same = entry.hash_key == config.pool.hash_key
-                && entry.size == config.pool.table_size
-                && entry.weights == weights;
-            if same {
-                return Ok(Arc::clone(&entry.maglev));
-            }
-        }
-        let start = Instant::now();
-        let maglev = Arc::new(maglev(&config.pool, service)?);
-        self.builds.count += 1;
-        self.builds.time += start.elapsed();
-        self.entries.insert(
-            service.name.clone(),
-            CachedTable {
-                hash_key: config.pool.hash_key,
-                size: config.pool.table_size,
-                weights,
-                maglev: Arc::clone(&maglev),
-            },
-        );
-        Ok(maglev)
-    }
-
-    /// Digests of the tables as the pool last compiled wants them, by service.
-    pub fn digests(&self) -> HashMap<Name, Digest> {
-        let entries = self.entries.iter();
-        entries
-            .map(|(name, entry)| (name.clone(), entry.maglev.digest()))
-            .collect()
-    }
-
-    /// What building has cost so far.
-    pub fn builds(&self) -> Builds {
-        self.builds
-    }
-
-    fn retain(&mut self, services: &[PoolService]) {
-        if self.entries.len() > services.len() {
-            let names: HashSet<_> = services.iter().map(|s| &s.name).collect();
-            self.entries.retain(|name, _| names.contains(name));
-        }
-    }
-}
-
 fn service_key(service: &PoolService) -> ServiceKey {
     ServiceKey {
         vip: service.vip.address(),
@@ -271,16 +183,20 @@ pub(super) struct Hops<'a, L> {
     neighbors: &'a L,
     list: Vec<Hop>,
     known: HashMap<(IpAddr, usize), HopIndex>,
+    /// The way to what is on no link, for IPv4 and IPv6, once one was asked for.
+    away: [Option<Option<HopIndex>>; 2],
 }
 
 impl<'a, L: LinkAddresses> Hops<'a, L> {
-    fn new(config: &'a Config, macs: &'a [[u8; 6]], neighbors: &'a L) -> Self {
+    /// No hops yet, with room for as many as there were before.
+    fn new(config: &'a Config, macs: &'a [[u8; 6]], neighbors: &'a L, room: usize) -> Self {
         Hops {
             config,
             macs,
             neighbors,
-            list: Vec::new(),
-            known: HashMap::new(),
+            list: Vec::with_capacity(room),
+            known: HashMap::with_capacity(room),
+            away: [None; 2],
         }
     }
 
@@ -332,12 +248,22 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
         if let Some((port, _)) = self.config.port_on_link(address) {
             return Some((self.hop(address, port), false));
         }
+        let family = usize::from(address.is_ipv6());
+        let away = match self.away[family] {
+            Some(away) => away,
+            None => self.gateway(address.is_ipv6()),
+        };
+        self.away[family] = Some(away);
+        away.map(|hop| (hop, true))
+    }
+
+    fn gateway(&mut self, v6: bool) -> Option<HopIndex> {
         let all: Vec<_> = gateways(self.config)
-            .filter(|(_, g)| g.is_ipv4() == address.is_ipv4())
+            .filter(|(_, g)| g.is_ipv6() == v6)
             .collect();
         let live = all.iter().find(|(_, g)| self.neighbors.mac(*g).is_some());
         let &(port, gateway) = live.or(all.first())?;
-        Some((self.hop(gateway, port), true))
+        Some(self.hop(gateway, port))
     }
 
     fn live_gateways(&mut self, config: &Config) -> Vec<Option<HopIndex>> {

@@ -70,8 +70,9 @@ pub(super) fn solicit(
     }
 }
 
-/// Everything the rail sends to directly: gateways, and backends and rails on a link.
-pub(super) fn set_targets(neighbors: &mut NeighborTable, config: &Config, now: Nanos) {
+/// The next hops of a configuration, with what was known of them: everything the rail sends to directly,
+/// gateways, and backends and rails on a link.
+pub(super) fn of(config: &Config, known: &NeighborTable, now: Nanos) -> NeighborTable {
     let backends = config.pool.services.iter().flat_map(|s| &s.backends);
     let on_link = backends
         .map(|b| b.address)
@@ -80,5 +81,5 @@ pub(super) fn set_targets(neighbors: &mut NeighborTable, config: &Config, now: N
         .filter(|a| config.port_on_link(*a).is_some());
     let hops = gateways(config).map(|(_, gateway)| gateway).chain(on_link);
     let fixed = config.neighbors.iter().map(|n| (n.address, n.mac));
-    neighbors.configure(hops, fixed, now);
+    known.configured(hops, fixed, now)
 }

@@ -1,9 +1,12 @@
 //! Rail-wide backend ids: who has which, and when a used one may be given out again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
-use crate::pool::{Name, Pool};
+use crate::pool::{Backend, Name, Pool};
 use crate::table::{BackendId, IdSet};
+
+use super::compile::by_name;
 
 /// Which backend of which service an id names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,11 +17,49 @@ pub struct BackendName {
     pub backend: Name,
 }
 
+impl BackendName {
+    fn new(service: &Name, backend: &Name) -> Self {
+        BackendName {
+            service: service.clone(),
+            backend: backend.clone(),
+        }
+    }
+}
+
+/// The backends of one service and their ids. A copy shares both.
+#[derive(Debug, Clone)]
+pub struct ServiceIds {
+    /// In byte order: the order Maglev slots index.
+    names: Arc<[Name]>,
+    /// By place in `names`.
+    ids: Arc<[BackendId]>,
+}
+
+impl ServiceIds {
+    /// The ids, in byte order of the backends' names.
+    pub fn ids(&self) -> &Arc<[BackendId]> {
+        &self.ids
+    }
+
+    fn get(&self, backend: &Name) -> Option<BackendId> {
+        let place = self.names.binary_search(backend).ok()?;
+        self.ids.get(place).copied()
+    }
+
+    fn named(&self, service: &Name) -> impl Iterator<Item = (BackendName, BackendId)> {
+        let names = self.names.iter();
+        let names = names.map(move |backend| BackendName::new(service, backend));
+        names.zip(self.ids.iter().copied())
+    }
+}
+
 /// The ids of a rail. An id names one backend of one service for as long as either the pool or any
 /// connection table knows it, so a pin can never reach a stranger that inherited the number.
+///
+/// A copy shares the lists of all services, and keeps those of services whose backends stay.
 #[derive(Debug, Clone, Default)]
 pub struct BackendIds {
-    names: HashMap<BackendName, BackendId>,
+    services: HashMap<Name, ServiceIds>,
     /// Ids whose backend is gone, and which one it was.
     retired: BTreeMap<BackendId, BackendName>,
     free: BTreeSet<BackendId>,
@@ -35,61 +76,102 @@ impl BackendIds {
     /// back while its id is still retired gets it again, and with it the connections pinned to it. On an
     /// error nothing has changed.
     pub fn assign(&mut self, pool: &Pool) -> Result<(), NoFreeId> {
-        let wanted: Vec<_> = pool
-            .services
-            .iter()
-            .flat_map(|s| {
-                s.backends.iter().map(|b| BackendName {
-                    service: s.name.clone(),
-                    backend: b.name.clone(),
-                })
-            })
+        let services = pool.services.iter().map(|s| (&s.name, by_name(s)));
+        let changed: Vec<_> = services
+            .filter(|(service, backends)| !self.names_these(service, backends))
             .collect();
-        let back: HashMap<_, _> = self.retired.iter().map(|(id, name)| (name, *id)).collect();
-        let back: HashMap<BackendName, BackendId> = wanted
-            .iter()
-            .filter_map(|name| Some((name.clone(), *back.get(name)?)))
-            .collect();
-        let is_known = |name| self.names.contains_key(name) || back.contains_key(name);
-        let fresh = wanted.iter().filter(|name| !is_known(name)).count();
+        let back = self.retired.iter().map(|(id, name)| (name.clone(), *id));
+        let mut back: HashMap<_, _> = match changed.is_empty() {
+            true => HashMap::new(),
+            false => back.collect(),
+        };
+        let fresh = |(service, backends): &(&Name, Vec<&Backend>)| {
+            let names = backends.iter().map(|b| BackendName::new(service, &b.name));
+            let unknown = |name: &BackendName| self.get(name).is_none() && !back.contains_key(name);
+            names.filter(unknown).count()
+        };
         let available = self.free.len() + (BackendId::MAX.get() - self.highest) as usize;
-        if fresh > available {
+        if changed.iter().map(fresh).sum::<usize>() > available {
             return Err(NoFreeId);
         }
-        for (name, id) in back {
-            self.retired.remove(&id);
-            self.names.insert(name, id);
+        for (service, backends) in changed {
+            let (mut names, mut ids) = (Vec::new(), Vec::new());
+            for backend in backends {
+                let name = BackendName::new(service, &backend.name);
+                ids.push(match (self.get(&name), back.remove(&name)) {
+                    (Some(id), _) => id,
+                    (None, Some(id)) => {
+                        self.retired.remove(&id);
+                        id
+                    }
+                    (None, None) => self.take().ok_or(NoFreeId)?,
+                });
+                names.push(name.backend);
+            }
+            let new = ServiceIds {
+                names: names.into(),
+                ids: ids.into(),
+            };
+            let old = self.services.insert(service.clone(), new);
+            self.retire(service, old);
         }
-        for name in &wanted {
-            if !self.names.contains_key(name) {
-                let id = self.take().ok_or(NoFreeId)?;
-                self.names.insert(name.clone(), id);
+        if self.services.len() > pool.services.len() {
+            let names: HashSet<_> = pool.services.iter().map(|s| &s.name).collect();
+            let gone = self.services.extract_if(|name, _| !names.contains(name));
+            for (service, ids) in gone.collect::<Vec<_>>() {
+                self.retire(&service, Some(ids));
             }
         }
-        let wanted: std::collections::HashSet<_> = wanted.into_iter().collect();
-        self.names.retain(|name, id| {
-            let kept = wanted.contains(name);
-            if !kept {
-                self.retired.insert(*id, name.clone());
-            }
-            kept
-        });
         Ok(())
+    }
+
+    /// Whether the service has just these backends.
+    fn names_these(&self, service: &Name, backends: &[&Backend]) -> bool {
+        let here = self.services.get(service);
+        here.is_some_and(|here| {
+            let names = here.names.iter();
+            names.eq(backends.iter().map(|backend| &backend.name))
+        })
+    }
+
+    /// Retires those ids of a service that are no longer its backends'.
+    fn retire(&mut self, service: &Name, ids: Option<ServiceIds>) {
+        for (name, id) in ids.iter().flat_map(|ids| ids.named(service)) {
+            if self.get(&name) != Some(id) {
+                self.retired.insert(id, name);
+            }
+        }
+    }
+
+    /// The backends of a service and their ids.
+    pub fn of(&self, service: &Name) -> Option<&ServiceIds> {
+        self.services.get(service)
     }
 
     /// The id of a backend.
     pub fn get(&self, name: &BackendName) -> Option<BackendId> {
-        self.names.get(name).copied()
+        self.services.get(&name.service)?.get(&name.backend)
     }
 
     /// Every backend that has an id now.
-    pub fn iter(&self) -> impl Iterator<Item = (&BackendName, BackendId)> {
-        self.names.iter().map(|(name, id)| (name, *id))
+    pub fn iter(&self) -> impl Iterator<Item = (BackendName, BackendId)> {
+        let services = self.services.iter();
+        services.flat_map(|(service, here)| here.named(service))
     }
 
-    /// The backend an id names now.
-    pub fn name(&self, id: BackendId) -> Option<&BackendName> {
-        self.names.iter().find(|(_, i)| **i == id).map(|(n, _)| n)
+    /// Every backend that has an id here which is not its id there.
+    pub fn beyond<'a>(
+        &'a self,
+        there: &'a BackendIds,
+    ) -> impl Iterator<Item = (BackendName, BackendId)> + 'a {
+        let is_shared = |service, here: &ServiceIds| {
+            let there = there.of(service);
+            there.is_some_and(|there| Arc::ptr_eq(&there.ids, &here.ids))
+        };
+        let services = self.services.iter();
+        let changed = services.filter(move |(service, here)| !is_shared(*service, here));
+        let all = changed.flat_map(|(service, here)| here.named(service));
+        all.filter(|(name, id)| there.get(name) != Some(*id))
     }
 
     /// Ids whose backend is gone and that some table may still name.
@@ -146,7 +228,7 @@ mod tests {
 
     fn id(ids: &BackendIds, backend: &str) -> Option<u32> {
         let (name, id) = ids.iter().find(|(n, _)| n.backend.as_str() == backend)?;
-        assert_eq!(ids.name(id), Some(name));
+        assert_eq!(ids.get(&name), Some(id));
         Some(id.get())
     }
 

@@ -18,6 +18,7 @@ pub mod plan;
 mod probe;
 pub mod rail;
 mod solicit;
+mod tables;
 pub mod trace;
 pub mod traffic;
 mod ways;

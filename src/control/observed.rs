@@ -24,9 +24,9 @@ impl Observed {
     }
 
     /// Lets time pass and hears the news. Whether anything is other than before.
-    pub(super) fn tick(&mut self, now: Nanos) -> bool {
+    pub(super) fn tick(&mut self, config: &Config, now: Nanos) -> bool {
         let drained = self.drains.tick(now);
-        self.paths.tick(now) | drained
+        self.paths.tick(config, now) | drained
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::pool::{Config, IfAddr, Ingress, Name, Service as PoolService};
 use crate::table::limiter::SharedBucket;
-use crate::table::service::Address;
+use crate::table::service::{Address, ServiceIndex};
 use crate::table::snapshot::{HopIndex, MacFilter, PortIndex, PortView, Prefix, Snapshot};
 use crate::wire::MacAddr;
 
@@ -21,12 +21,16 @@ pub(super) fn salt(name: &Name) -> u32 {
 /// The limit of new connections: what was spent under the snapshot before is spent.
 pub(super) fn limit(
     service: &PoolService,
+    index: ServiceIndex,
     previous: Option<&Snapshot>,
 ) -> Option<Arc<SharedBucket>> {
     let rate = service.new_connections_per_second?.get();
     let services = previous.map_or(&[][..], |previous| &previous.services);
-    let before = services
+    // Most services are where they were; only from there on is it worth looking for one.
+    let (others, likely) = services.split_at(services.len().min(usize::from(index.0)));
+    let before = likely
         .iter()
+        .chain(others)
         .find(|before| *before.name == *service.name.as_str())
         .and_then(|before| before.limit.as_ref());
     Some(match before {

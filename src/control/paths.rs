@@ -13,16 +13,23 @@ use crate::wire::IpProtocol;
 pub struct Paths {
     known: PathMtus,
     news: Option<PathNews>,
-    /// The configured MTU by far end, protocol and UDP port: what is not in here sent us nothing back.
-    ends: HashMap<(IpAddr, u8, u16), u16>,
+    /// What the configuration has of tunnel ends, once it has been asked for: seldom under most configurations.
+    ends: Option<Ends>,
 }
 
+/// The configured MTU by far end, protocol and UDP port: what is not in here sent us nothing back.
+type Ends = HashMap<(IpAddr, u8, u16), u16>;
+
 impl Paths {
-    /// Takes the tunnel ends of a configuration; forgets paths to those that left.
+    /// Forgets paths to tunnel ends that a new configuration does not have.
     pub fn configure(&mut self, config: &Config) {
-        self.ends = tunnel_ends(config);
-        let still: std::collections::HashSet<_> = self.ends.keys().map(|end| end.0).collect();
-        self.known.retain(|address| still.contains(&address));
+        self.ends = None;
+        if self.count() > 0 {
+            let ends = tunnel_ends(config);
+            let still: std::collections::HashSet<_> = ends.keys().map(|end| end.0).collect();
+            self.known.retain(|address| still.contains(&address));
+            self.ends = Some(ends);
+        }
     }
 
     /// Hears what workers have read from now on.
@@ -30,18 +37,20 @@ impl Paths {
         self.news = Some(news);
     }
 
-    /// Takes note of what has come, and forgets what is old. Whether a path is another than before.
-    pub fn tick(&mut self, now: Nanos) -> bool {
+    /// Takes note of what has come of the configuration's tunnel ends, and forgets what is old. Whether a path is
+    /// another than before.
+    pub fn tick(&mut self, config: &Config, now: Nanos) -> bool {
         let mut changed = self.known.expire(now);
         while let Some(error) = self.news.as_ref().and_then(|news| news.pop()) {
-            changed |= self.learn(&error, now);
+            changed |= self.learn(config, &error, now);
         }
         changed
     }
 
-    fn learn(&mut self, error: &PathError, now: Nanos) -> bool {
+    fn learn(&mut self, config: &Config, error: &PathError, now: Nanos) -> bool {
         let end = (error.destination, error.protocol, error.port);
-        let Some(&configured) = self.ends.get(&end) else {
+        let ends = self.ends.get_or_insert_with(|| tunnel_ends(config));
+        let Some(&configured) = ends.get(&end) else {
             return false;
         };
         let smaller = self.known.learn(error, configured, now);
@@ -63,7 +72,7 @@ impl Paths {
     }
 }
 
-fn tunnel_ends(config: &Config) -> HashMap<(IpAddr, u8, u16), u16> {
+fn tunnel_ends(config: &Config) -> Ends {
     let mut ends = HashMap::new();
     let largest = config.ports.iter().map(|p| p.mtu.get()).max().unwrap_or(0);
     for service in &config.pool.services {
@@ -119,7 +128,8 @@ mod tests {
                      [[remote]]\nname = \"far\"\naddress = \"198.51.100.1\"\n";
         let news: PathNews = Arc::new(ArrayQueue::new(8));
         let mut paths = Paths::default();
-        paths.configure(&config(rails));
+        let with_rails = config(rails);
+        paths.configure(&with_rails);
         paths.listen(Arc::clone(&news));
         let address = |text: &str| text.parse::<IpAddr>().expect("test address");
         let gre = IpProtocol::GRE.0;
@@ -139,7 +149,7 @@ mod tests {
             };
             news.push(error).expect("room");
         }
-        assert!(paths.tick(Nanos::from_secs(1)));
+        assert!(paths.tick(&with_rails, Nanos::from_secs(1)));
         assert_eq!(paths.count(), 2);
         assert_eq!(paths.mtu(address("192.0.2.11")), Some(1400));
         assert_eq!(paths.mtu(address("198.51.100.1")), Some(1400));

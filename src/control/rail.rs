@@ -111,10 +111,9 @@ impl Rail {
         news: News,
         hardware: Box<dyn Hardware>,
     ) -> Result<Self, CompileError> {
-        let mut neighbors = NeighborTable::default();
+        let neighbors = hops::of(&config, &NeighborTable::default(), Nanos(0));
         let mut ids = BackendIds::default();
         let mut tables = TableCache::default();
-        hops::set_targets(&mut neighbors, &config, Nanos(0));
         let mut peering = Peering::new(&config);
         let mut observed = Observed::default();
         observed.configure(&config, Nanos(0));
@@ -194,12 +193,11 @@ impl Rail {
         if let Some(what) = needs_restart(&self.config, &config) {
             return Err(ApplyError::NeedsRestart(what));
         }
-        let mut neighbors = self.neighbors.clone();
+        let neighbors = hops::of(&config, &self.neighbors, self.now());
         let mut ids = self.ids.clone();
         let mut peering = self.peering.clone();
         let mut observed = self.observed.clone();
         observed.configure(&config, self.now());
-        hops::set_targets(&mut neighbors, &config, self.now());
         peering.configure(&config);
         let snapshot = compile(
             &config,
@@ -211,7 +209,7 @@ impl Rail {
         )?;
         let workers = &self.workers;
         self.ledger
-            .hand_over(&self.ids, &ids, &config.pool, |id| counted(workers, id));
+            .hand_over(&self.ids, &ids, |id| counted(workers, id));
         self.neighbors = neighbors;
         self.ids = ids;
         self.config = config;
@@ -286,7 +284,7 @@ impl Rail {
             hops::solicit(config, macs, hardware.as_ref(), request)
         });
         self.announce(now);
-        let moved = self.meet(now) | self.observed.tick(now);
+        let moved = self.meet(now) | self.observed.tick(&self.config, now);
         if moved || self.neighbors.generation() != before {
             self.republish();
         }
@@ -395,7 +393,7 @@ impl Rail {
     }
 
     /// All backends and their ids.
-    pub fn backend_names(&self) -> impl Iterator<Item = (&BackendName, BackendId)> {
+    pub fn backend_names(&self) -> impl Iterator<Item = (BackendName, BackendId)> {
         self.ids.iter()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::pool::{Name, Pool};
+use crate::pool::Name;
 use crate::table::BackendId;
 
 use super::ids::BackendIds;
@@ -54,21 +54,15 @@ impl Ledger {
         &mut self,
         old: &BackendIds,
         new: &BackendIds,
-        pool: &Pool,
         counted: impl Fn(BackendId) -> Forwarded,
     ) {
-        for (name, id) in old.iter() {
-            if new.get(name) != Some(id) {
-                let own = self.own(id, counted(id));
-                self.left.entry(name.service.clone()).or_default().add(own);
-            }
+        for (name, id) in old.beyond(new) {
+            let own = self.own(id, counted(id));
+            self.left.entry(name.service).or_default().add(own);
         }
-        self.left
-            .retain(|name, _| pool.services.iter().any(|s| s.name == *name));
-        for (name, id) in new.iter() {
-            if old.get(name) != Some(id) {
-                self.bases.insert(id, counted(id));
-            }
+        self.left.retain(|service, _| new.of(service).is_some());
+        for (_, id) in new.beyond(old) {
+            self.bases.insert(id, counted(id));
         }
     }
 }
@@ -76,7 +70,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::parse_pool;
+    use crate::pool::{Pool, parse_pool};
     use crate::table::IdSet;
 
     fn pool(services: &[(&str, &[&str])]) -> Pool {
@@ -108,11 +102,11 @@ mod tests {
         let mut ids = BackendIds::default();
         let mut ledger = Ledger::default();
         ids.assign(&both).expect("room");
-        ledger.hand_over(&BackendIds::default(), &ids, &both, |_| sent(0));
+        ledger.hand_over(&BackendIds::default(), &ids, |_| sent(0));
 
         let mut without = ids.clone();
         without.assign(&one).expect("room");
-        ledger.hand_over(&ids, &without, &one, |id| sent(u64::from(id.get()) * 10));
+        ledger.hand_over(&ids, &without, |id| sent(u64::from(id.get()) * 10));
         assert_eq!(ledger.left(web), sent(10));
         let b = BackendId::new(2).expect("an id");
         assert_eq!(ledger.own(b, sent(25)), sent(25), "b stayed");
@@ -122,7 +116,7 @@ mod tests {
         let other = pool(&[("web", &["b", "c"])]);
         let mut again = without.clone();
         again.assign(&other).expect("room");
-        ledger.hand_over(&without, &again, &other, |_| sent(10));
+        ledger.hand_over(&without, &again, |_| sent(10));
         let c = BackendId::new(1).expect("an id");
         assert_eq!(ledger.own(c, sent(17)), sent(7));
         assert_eq!(ledger.left(web), sent(10));
@@ -135,7 +129,7 @@ mod tests {
         ids.assign(&old).expect("room");
         let mut next = ids.clone();
         next.assign(&new).expect("room");
-        ledger.hand_over(&ids, &next, &new, |_| sent(5));
+        ledger.hand_over(&ids, &next, |_| sent(5));
         assert_eq!(ledger.left(&old.services[0].name), sent(0));
     }
 }

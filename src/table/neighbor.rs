@@ -104,32 +104,41 @@ impl NeighborTable {
         }
     }
 
-    /// Sets which next hops there are and which of them are static (those are next hops too). What is
-    /// known of those that stay is kept.
-    pub fn configure(
-        &mut self,
+    /// The table after a change of which next hops there are and which of them are static (those are next
+    /// hops too). It keeps what is known of those that stay.
+    pub fn configured(
+        &self,
         hops: impl IntoIterator<Item = IpAddr>,
         statics: impl IntoIterator<Item = (IpAddr, MacAddr)>,
         now: Nanos,
-    ) {
+    ) -> Self {
         let unknown = Neighbor::Incomplete {
             asked: 0,
             next: now,
         };
-        let mut old = std::mem::take(&mut self.hops);
-        for address in hops {
-            let known = match old.remove(&address) {
+        let mut wanted: Vec<_> = hops.into_iter().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        // Both in order: one walk over both instead of a search for each.
+        let mut old = self.hops.iter().peekable();
+        let kept = wanted.into_iter().map(|address| {
+            while old.next_if(|(before, _)| **before < address).is_some() {}
+            let known = match old.next_if(|(same, _)| **same == address) {
                 // Its line left the configuration: the next hop must speak for itself now.
-                None | Some(Neighbor::Static { .. }) => unknown,
-                Some(known) => known,
+                None | Some((_, Neighbor::Static { .. })) => unknown,
+                Some((_, known)) => *known,
             };
-            // A next hop named twice keeps what its first mention brought along.
-            self.hops.entry(address).or_insert(known);
-        }
+            (address, known)
+        });
+        let mut hops: BTreeMap<_, _> = kept.collect();
         let fixed = |(address, mac)| (address, Neighbor::Static { mac });
-        self.hops.extend(statics.into_iter().map(fixed));
-        self.quiet_until = Nanos::default();
-        self.generation += 1;
+        hops.extend(statics.into_iter().map(fixed));
+        NeighborTable {
+            hops,
+            life: self.life,
+            quiet_until: Nanos::default(),
+            generation: self.generation + 1,
+        }
     }
 
     /// Lets time pass: hands every request that is due to `send`, and forgets addresses whose life is
