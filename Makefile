@@ -24,12 +24,13 @@ lint: install-deps
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-# Tables and store alone, then rail and testpmd in turn; writes benches/README.md and its plot. Wants a quiet
+# Tables, control core and store alone, then rail and testpmd in turn, then memory; writes benches/README.md and its plot. Wants a quiet
 # machine, and 512 MB of 2 MB huge pages if there are any.
 bench: install-deps
 	cargo bench --workspace
 	RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --profile bench --features static-dpdk --bin rail
 	$(SUDO) benches/side-by-side target/release/rail --report
+	$(SUDO) benches/memory target/release/rail
 
 release: install-deps
 	RUSTFLAGS="-C target-cpu=x86-64-v3" \
