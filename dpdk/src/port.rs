@@ -14,6 +14,7 @@ use crate::info::PortInfo;
 use crate::mempool::Mempool;
 use crate::queue::{RxQueue, TxQueue};
 use crate::ring::Ring;
+use crate::rss::{self, RssTypes};
 use crate::stats::{self, Link, PortStats};
 use crate::{info, setup, timestamp};
 
@@ -231,6 +232,19 @@ impl Port {
             // SAFETY: this handle owns the port; the pointer is to a valid address, which is copied.
             check(unsafe { c::rte_eth_dev_default_mac_addr_set(id, &mut mac) })
         })
+    }
+
+    /// The RX queue of each entry of the RSS table, where the driver tells.
+    pub fn rss_queues(&self) -> Option<Vec<u16>> {
+        let size = self.info().ok()?.reta_size;
+        let _one_at_a_time = self.owned.lock();
+        rss::queues(self.owned.id, size)
+    }
+
+    /// What RSS hashes as the port is set up now, where the driver tells.
+    pub fn rss_types(&self) -> Option<RssTypes> {
+        let _one_at_a_time = self.owned.lock();
+        rss::in_use(self.owned.id)
     }
 
     /// The MTU in bytes.

@@ -5,6 +5,8 @@ use std::ops::BitOr;
 
 use dpdk_sys as c;
 
+use crate::errno::check;
+
 /// Receive-side scaling: the port hashes addresses and ports, and a table maps the hash to a queue.
 /// The table deals the queues round-robin.
 #[derive(Clone, Debug)]
@@ -98,7 +100,6 @@ pub(crate) fn hashing(
     info: &c::rte_eth_dev_info,
     wanted: &RssConfig,
 ) -> (Option<Hashing>, Vec<&'static str>) {
-    let mut missing = Vec::new();
     let mut types = wanted.types.0 & info.flow_type_rss_offloads;
     if types == 0 {
         return (
@@ -106,10 +107,7 @@ pub(crate) fn hashing(
             vec!["RSS; its own way of spreading packets over queues stays"],
         );
     }
-    let ports = wanted.types.0 & (RssTypes::TCP | RssTypes::UDP).0;
-    if types & ports != ports {
-        missing.push("RSS over the ports of TCP and UDP");
-    }
+    let mut missing = lacking(wanted.types, RssTypes(types));
     if wanted.innermost && can_look_inside(info) {
         types |= c::SHIM_RSS_LEVEL_INNERMOST;
     } else if wanted.innermost {
@@ -117,6 +115,79 @@ pub(crate) fn hashing(
     }
     let key = fit_key(&wanted.key, info.hash_key_size);
     (Some(Hashing { key, types }), missing)
+}
+
+/// What of a kind of packets is hashed: any one of these hash types is enough, as drivers differ in which of
+/// them they call it by.
+const TUPLES: [(&str, u64); 10] = [
+    (
+        "RSS over the addresses of IPv4 packets",
+        c::SHIM_RSS_IPV4 | c::SHIM_RSS_IPV4_OTHER,
+    ),
+    (
+        "RSS over the addresses of IPv6 packets",
+        c::SHIM_RSS_IPV6 | c::SHIM_RSS_IPV6_OTHER,
+    ),
+    (
+        "RSS over the addresses of IPv4 fragments",
+        c::SHIM_RSS_IPV4 | c::SHIM_RSS_FRAG_IPV4,
+    ),
+    (
+        "RSS over the addresses of IPv6 fragments",
+        c::SHIM_RSS_IPV6 | c::SHIM_RSS_FRAG_IPV6,
+    ),
+    ("RSS over the ports of TCP in IPv4", c::SHIM_RSS_IPV4_TCP),
+    ("RSS over the ports of TCP in IPv6", c::SHIM_RSS_IPV6_TCP),
+    ("RSS over the ports of UDP in IPv4", c::SHIM_RSS_IPV4_UDP),
+    ("RSS over the ports of UDP in IPv6", c::SHIM_RSS_IPV6_UDP),
+    ("RSS over the ports of SCTP in IPv4", c::SHIM_RSS_IPV4_SCTP),
+    ("RSS over the ports of SCTP in IPv6", c::SHIM_RSS_IPV6_SCTP),
+];
+
+/// The tuples that are wanted and not among `types`. Such packets are spread by less, or all go to one queue.
+pub(crate) fn lacking(wanted: RssTypes, types: RssTypes) -> Vec<&'static str> {
+    let lacks = |of: u64| wanted.0 & of != 0 && types.0 & of == 0;
+    let tuples = TUPLES.iter().filter(|(_, of)| lacks(*of));
+    tuples.map(|(tuple, _)| *tuple).collect()
+}
+
+/// What the port says it hashes, by its driver's own record; `None` where the driver does not tell, or tells of
+/// nothing, as those do that keep no record.
+pub(crate) fn in_use(id: u16) -> Option<RssTypes> {
+    let mut conf = c::rte_eth_rss_conf::default();
+    // SAFETY: the pointer is to a struct to fill, whose key pointer is null, so that no key is written.
+    check(unsafe { c::rte_eth_dev_rss_hash_conf_get(id, &mut conf) }).ok()?;
+    let types = RssTypes::of_port(conf.rss_hf);
+    (!types.is_empty()).then_some(types)
+}
+
+/// The queues in the port's RSS table, entry by entry; `None` where the driver does not tell.
+pub(crate) fn queues(id: u16, size: u16) -> Option<Vec<u16>> {
+    const GROUP: usize = c::SHIM_RETA_GROUP as usize;
+    // The mask says which entries are asked for.
+    let mut entries = table(size, 1);
+    if entries.is_empty() {
+        return None;
+    }
+    // SAFETY: the array covers as many entries as are asked for; DPDK checks the port's number.
+    check(unsafe { c::rte_eth_dev_rss_reta_query(id, entries.as_mut_ptr(), size) }).ok()?;
+    let entry = |n: usize| entries[n / GROUP].reta[n % GROUP];
+    Some((0..usize::from(size)).map(entry).collect())
+}
+
+/// Whether the entries of a table name each of so many queues, and equally often but for one.
+pub(crate) fn is_even(entries: &[u16], queues: u16) -> bool {
+    let mut shares = vec![0usize; usize::from(queues)];
+    for queue in entries {
+        match shares.get_mut(usize::from(*queue)) {
+            Some(share) => *share += 1,
+            None => return false,
+        }
+    }
+    let (least, most) = (shares.iter().min(), shares.iter().max());
+    least
+        .zip(most)
+        .is_some_and(|(least, most)| most - least <= 1)
 }
 
 /// Whether the port can hash the inner headers of tunnelled packets.
@@ -168,6 +239,40 @@ mod tests {
         assert_eq!(table[0].reta[..4], [0, 1, 2, 0]);
         assert_eq!(table[1].reta[35], 99 % 3);
         assert!(super::table(0, 3).is_empty());
+    }
+
+    #[test]
+    fn a_table_is_even_or_not() {
+        for (entries, queues, even) in [
+            (&[0u16, 1, 0, 1][..], 2, true),
+            (&[0, 1, 2, 0], 3, true),
+            (&[0, 1, 0, 0], 2, false),
+            (&[0, 1], 3, true),
+            (&[0, 0], 3, false),
+            (&[0, 2], 2, false),
+            (&[], 0, false),
+        ] {
+            assert_eq!(is_even(entries, queues), even, "{entries:?} for {queues}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_hashed_is_named() {
+        let lacking = |types| lacking(RssTypes::FLOWS, types).join(", ");
+        assert_eq!(lacking(RssTypes::FLOWS), "");
+        // Drivers have several words for addresses.
+        let words = RssTypes(RssTypes::FLOWS.0 & !(c::SHIM_RSS_FRAG_IPV4 | c::SHIM_RSS_IPV4_OTHER));
+        assert_eq!(lacking(words), "");
+        let no_sctp = RssTypes(RssTypes::FLOWS.0 & !RssTypes::SCTP.0);
+        assert_eq!(
+            lacking(no_sctp),
+            "RSS over the ports of SCTP in IPv4, RSS over the ports of SCTP in IPv6"
+        );
+        let v6 = RssTypes(c::SHIM_RSS_IPV6 | c::SHIM_RSS_IPV6_TCP);
+        let said = lacking(v6);
+        assert!(said.contains("addresses of IPv4 fragments") && said.contains("UDP in IPv6"));
+        assert!(!said.contains("IPv6 fragments") && !said.contains("TCP in IPv6"));
+        assert_eq!(super::lacking(RssTypes::TCP, RssTypes::TCP), [""; 0]);
     }
 
     #[test]

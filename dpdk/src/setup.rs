@@ -7,7 +7,7 @@ use crate::errno::check;
 use crate::info::{RX_CHECKSUMS, TX_CHECKSUMS, driver, mtu, raw_info};
 use crate::mempool::Mempool;
 use crate::port::PortError;
-use crate::rss::{self, RssConfig};
+use crate::rss::{self, RssConfig, RssTypes};
 use crate::timestamp;
 
 /// What became of a configuration.
@@ -68,8 +68,9 @@ pub(crate) fn configure(
     // SAFETY: the caller owns the port, and all its queues are set up.
     let result = unsafe { c::rte_eth_dev_start(id) };
     steps.done("start it", result)?;
-    if hashing.is_some() {
+    if let (Some(_), Some(wanted)) = (&hashing, &config.rss) {
         steps.reta(rx_queues);
+        steps.check_hashing(wanted);
     }
     timestamp::set_driver(id, &driver(&steps.info));
     Ok(Setup {
@@ -253,6 +254,25 @@ impl Steps<'_> {
             c::rte_eth_dev_rss_reta_update(self.id, table.as_mut_ptr(), self.info.reta_size)
         };
         self.optional("an RSS table to set", result);
+        // Some drivers keep what was there for entries they know better about.
+        let queues = rss::queues(self.id, self.info.reta_size);
+        if result == 0 && queues.is_some_and(|queues| !rss::is_even(&queues, rx_queues)) {
+            self.missing("an RSS table with equal shares for all queues");
+        }
+    }
+
+    /// Some drivers accept more than they do: what is said of the port afterwards counts.
+    fn check_hashing(&mut self, wanted: &RssConfig) {
+        let promised = RssTypes::of_port(self.info.flow_type_rss_offloads);
+        let before = rss::lacking(wanted.types, promised);
+        let Some(types) = rss::in_use(self.id) else {
+            return;
+        };
+        let mut lacking = rss::lacking(wanted.types, types);
+        lacking.retain(|tuple| !before.contains(tuple));
+        for tuple in lacking {
+            self.missing(tuple);
+        }
     }
 
     fn set_mtu(&mut self, config: &PortConfig) {

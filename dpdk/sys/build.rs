@@ -196,9 +196,8 @@ fn bindings(flags: &[String]) {
         .allowlist_function(
             "rte_eth_dev_(get_port_by_name|get_name_by_port|is_valid_port|info_get|socket_id)",
         )
-        .allowlist_function(
-            "rte_eth_dev_(configure|start|stop|close|get_mtu|set_mtu|rss_reta_update)",
-        )
+        .allowlist_function("rte_eth_dev_(configure|start|stop|close|get_mtu|set_mtu)")
+        .allowlist_function("rte_eth_dev_rss_(reta_update|reta_query|hash_conf_get)")
         .allowlist_function("rte_eth_dev_(adjust_nb_rx_tx_desc|default_mac_addr_set)")
         .allowlist_function("rte_eth_(rx|tx)_queue_setup")
         .allowlist_function(

@@ -86,6 +86,31 @@ fn queues_work_on_their_own_threads_and_keep_the_port_running() {
     assert!(matches!(gone, PortError::NotFound { .. }), "{gone}");
 }
 
+/// Whoever used the port before may have left another table.
+#[test]
+fn the_rss_table_deals_the_queues_in_turn() {
+    let (eal, pool) = eal_and_pool(&["net_null0"]);
+    let port = Port::by_name(&eal, "net_null0").expect("it started");
+    let entries = port.info().expect("it has properties").reta_size;
+    let config = PortConfig {
+        rss: Some(RssConfig {
+            key: vec![0x6d, 0x5a],
+            types: RssTypes::FLOWS,
+            innermost: false,
+        }),
+        ..PortConfig::with_queues(3, 3)
+    };
+    let started = port.configure(&config, &pool).expect("it starts");
+    assert_eq!(started.warnings, [], "this port hashes all there is");
+    let queues = started.port.rss_queues().expect("it tells");
+    let dealt: Vec<_> = (0..entries).map(|entry| entry % 3).collect();
+    assert!(entries > 0);
+    assert_eq!(queues, dealt);
+    if let Some(types) = started.port.rss_types() {
+        assert!(types.contains(RssTypes::SCTP), "{types:?}");
+    }
+}
+
 #[test]
 fn what_a_port_cannot_do_is_a_warning() {
     let (eal, pool) = eal_and_pool(&["net_null0"]);
