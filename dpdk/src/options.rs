@@ -72,7 +72,10 @@ impl EalOptions {
         match self.huge {
             Huge::No => self.ordinary_pages(&mut args),
             Huge::Mb(mb) => huge_pages(mb, &mut args),
-            Huge::Auto if free_huge_mb(Path::new(HUGE_PAGES)) >= u64::from(self.memory_mb) => {
+            Huge::Auto
+                if free_huge_mb(Path::new(HUGE_PAGES)) >= u64::from(self.memory_mb)
+                    && huge_pages_fit() =>
+            {
                 huge_pages(self.memory_mb, &mut args);
             }
             Huge::Auto => self.ordinary_pages(&mut args),
@@ -139,6 +142,13 @@ fn free_huge_mb(folder: &Path) -> u64 {
             (free > 0 && huge_page_usable(kb)).then(|| kb.saturating_mul(free) / 1024)
         })
         .sum()
+}
+
+/// Whether the process has the address space that EAL reserves for huge pages, far more than it uses: a limit
+/// (`ulimit -v`) may forbid it, and valgrind has no room for it.
+fn huge_pages_fit() -> bool {
+    // SAFETY: the function reserves an area of its own, touches nothing of it, and gives it back.
+    unsafe { c::shim_huge_pages_fit() != 0 }
 }
 
 /// Whether this process may have a page of this size: EAL cannot be initialised a second time, so

@@ -65,6 +65,18 @@ int shim_affinity_set(const struct shim_cpus *cpus)
 	return sched_setaffinity(0, sizeof(set), &set) == 0 ? 0 : errno;
 }
 
+int shim_huge_pages_fit(void)
+{
+	size_t bytes = (size_t)RTE_MAX_MEM_MB_PER_TYPE << 20;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	void *area = mmap(NULL, bytes, PROT_NONE, flags, -1, 0);
+
+	if (area == MAP_FAILED)
+		return 0;
+	munmap(area, bytes);
+	return 1;
+}
+
 int shim_huge_page_usable(uint64_t bytes)
 {
 	int size = __builtin_ctzll(bytes) << MAP_HUGE_SHIFT;

@@ -128,6 +128,9 @@ uint64_t shim_tsc_hz(void);
 int shim_affinity_get(struct shim_cpus *cpus);
 int shim_affinity_set(const struct shim_cpus *cpus);
 
+/* Whether the address space has room for what EAL reserves for one size of huge pages. */
+int shim_huge_pages_fit(void);
+
 /* Whether a huge page of this size, a power of two in bytes, can be mapped and written to. */
 int shim_huge_page_usable(uint64_t bytes);
 
