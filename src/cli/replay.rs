@@ -18,7 +18,9 @@ use crate::table::Nanos;
 use crate::table::conn::{ConnOwner, ConnSettings};
 use crate::table::counters::{Counters, DropReason};
 use crate::table::publish::Publisher;
-use crate::worker::ports::{EalOptions, PortSetup, Ports, PortsSetup, open};
+use crate::worker::ports::{
+    EalOptions, PortSetup, Ports, PortsSetup, Workers, buffers_for, open_for,
+};
 use crate::worker::{Clock, EarlyFragments, Hold, HostEnd, Idle, Worker};
 
 /// The command line of `rail replay`.
@@ -102,7 +104,7 @@ enum ReplayError {
 fn replay(input: &Path, output: &Path, mut config: Config) -> Result<Arc<Counters>, ReplayError> {
     let device = device(input, output)?;
     config.ports = vec![one_port(&config, &device)];
-    let mut ports = open(&PortsSetup {
+    let mut setup = PortsSetup {
         eal: EalOptions {
             extra: config.dpdk.args.clone(),
             ..EalOptions::no_huge([] as [&str; 0])
@@ -114,7 +116,15 @@ fn replay(input: &Path, output: &Path, mut config: Config) -> Result<Arc<Counter
         }],
         workers: 1,
         mbufs: config.dpdk.mbufs,
-    })?;
+    };
+    let holding = Workers {
+        held: config.limits.held_fragments,
+        ..Workers::default()
+    };
+    // No port but this one wants memory, and how much frames it may hold is the configuration's.
+    let needed = buffers_for(&setup, &holding).memory_mb(1);
+    setup.eal.memory_mb = setup.eal.memory_mb.max(needed);
+    let mut ports = open_for(&setup, &holding)?;
     let mut worker = worker(&config, &mut ports)?;
     let mut empty = 0;
     while empty < EMPTY_ROUNDS {

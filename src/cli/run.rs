@@ -23,7 +23,10 @@ use crate::table::snapshot::PortIndex;
 use crate::worker::Outgoing;
 use crate::worker::crew::{self, Crew, CrewSetup, WorkerHandle};
 use crate::worker::host::{Bridge, BridgeSetup};
-use crate::worker::ports::{EalOptions, Huge, Mempool, PortSetup, Ports, PortsSetup, open};
+use crate::worker::numa::Nodes;
+use crate::worker::ports::{
+    EalOptions, Huge, Mempool, PortSetup, Ports, PortsSetup, Workers, open_for,
+};
 use crate::worker::tap::{Tap, TapError, TapSetup};
 
 /// The command line of `rail run`.
@@ -98,7 +101,12 @@ fn try_run(file: &Path) -> Result<(), RunError> {
         .build()?;
     // What can be refused without touching a port is refused first.
     let listeners = runtime.block_on(async { Listeners::open(&config.node) })?;
-    let mut ports = open(&ports_setup(&config))?;
+    let workers = Workers {
+        cores: config.node.workers.clone(),
+        held: config.limits.held_fragments,
+        nodes: Nodes::default(),
+    };
+    let mut ports = open_for(&ports_setup(&config), &workers)?;
     for warning in &ports.warnings {
         tracing::warn!("{warning}");
     }

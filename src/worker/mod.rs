@@ -1,12 +1,14 @@
 //! The run-to-completion loop: one pinned worker per core, one queue pair of every port each.
 
 pub mod bench;
+pub mod buffers;
 mod clock;
 pub mod crew;
 mod early;
 mod hold;
 pub mod host;
 mod idle;
+pub mod numa;
 mod observe;
 mod port;
 pub mod ports;

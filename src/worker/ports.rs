@@ -1,19 +1,35 @@
 //! Opens the ports and deals their queues to the workers.
+//!
+//! # What ports are asked to do, and what not
+//!
+//! - **RSS** over the 5-tuples of TCP, UDP and SCTP and the addresses of all else, fragments too; over the innermost
+//!   header where the port can. The table deals the queues in turn. Where a port does less, it is said: flows
+//!   are spread less evenly then, and nothing else goes wrong.
+//! - **Checking IPv4 header checksums on reception**: no. The packet path checks them itself, for eight packets at
+//!   a time (`pipeline/plain.rs`). Measured, that takes 3.8 instructions per packet with AVX2, while reading a
+//!   port's verdict out of each buffer's header into such an array takes 4.0. The inner header of a tunnelled
+//!   packet, which no port looks at, would have to be checked all the same; and a port may say of any packet that
+//!   it has not looked, so that both ways would have to stay.
+//! - **Filling in IPv4 checksums on transmission**: no. The outer header's checksum is that of a backend's template
+//!   but for the length and the traffic class, two additions; asking the port for it takes two stores to the
+//!   buffer's header.
+//! - **Removing and inserting VLAN tags**: no. A port's tag is in the templates of its outer link headers, which are
+//!   written whole, so that it costs nothing to send. On reception it is compared together with the MAC address,
+//!   while a tag that the port has removed would have to be looked up in the buffer's header. And `tags = "keep"`
+//!   wants the frame as it came.
+//! - **Giving sent buffers back without looking at each** (`MBUF_FAST_FREE`): no. It is only allowed where all
+//!   buffers that a queue sends come from one pool, which ports on two NUMA nodes break, and no gain could
+//!   be measured without a NIC.
 
-use dpdk::{
-    DEFAULT_CACHE, Eal, EalError, MempoolError, Port, PortConfig, RssConfig, RssTypes, Started,
-};
+use dpdk::{Eal, EalError, MempoolError, Port, PortConfig, RssConfig, RssTypes, Started};
 pub use dpdk::{EalOptions, Huge, Mempool, PortError};
 
 use crate::table::port::PortReport;
 use crate::wire::MacAddr;
 
+use super::buffers::{self, BufferSetup};
+use super::numa::{self, Nodes};
 use super::port::{Input, Output};
-
-/// Bytes of link header, tags and alignment an mbuf holds beside the IP packet and its headroom.
-const LINK_ROOM: u16 = 64;
-/// Mbufs a worker may have in flight, in its hold and waiting to be sent, per port.
-const MBUFS_PER_WORKER_AND_PORT: u32 = 256;
 
 /// One port to open.
 #[derive(Debug, Clone)]
@@ -35,15 +51,26 @@ pub struct PortsSetup {
     pub ports: Vec<PortSetup>,
     /// Number of workers that share them.
     pub workers: u16,
-    /// Mbufs in the pool; reckoned from queues and workers if not set.
+    /// Mbufs in the pool of every NUMA node that has ports; reckoned from queues and workers if not set.
     pub mbufs: Option<u32>,
+}
+
+/// What the workers are like.
+#[derive(Debug, Clone, Default)]
+pub struct Workers {
+    /// The cores they are pinned to, if they are.
+    pub cores: Vec<usize>,
+    /// Fragments that each may hold.
+    pub held: u32,
+    /// Where cores are.
+    pub nodes: Nodes,
 }
 
 /// The open ports. Its drop stops and closes them, after the workers have given back their queues.
 pub struct Ports {
     /// Handles by port index.
     pub ports: Vec<Port>,
-    /// Buffers for received packets.
+    /// Buffers for frames that no port has received: those of the first port's pool.
     pub pool: Mempool,
     /// Queues by worker: inputs and outputs by port index.
     pub shares: Vec<(Vec<Input>, Vec<Output>)>,
@@ -65,6 +92,9 @@ pub enum OpenError {
     /// A port.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// Nothing to open.
+    #[error("there is no port")]
+    NoPort,
     /// A worker would have nothing to send with.
     #[error(
         "port {device} has {queues} transmit queues for {workers} workers: every worker needs one of \
@@ -80,8 +110,13 @@ pub enum OpenError {
     },
 }
 
-/// Starts EAL and opens all ports.
+/// Starts EAL and opens all ports, for workers that hold nothing and may be anywhere.
 pub fn open(setup: &PortsSetup) -> Result<Ports, OpenError> {
+    open_for(setup, &Workers::default())
+}
+
+/// Starts EAL and opens all ports.
+pub fn open_for(setup: &PortsSetup, workers: &Workers) -> Result<Ports, OpenError> {
     let mut options = setup.eal.clone();
     for port in &setup.ports {
         // A PCI address has colons before any comma; a virtual device's name has none.
@@ -98,19 +133,38 @@ pub fn open(setup: &PortsSetup) -> Result<Ports, OpenError> {
         .iter()
         .map(|p| Port::by_name(&eal, &p.device))
         .collect::<Result<_, _>>()?;
-    let pool = mempool(&eal, setup, &found)?;
+    let nodes: Vec<_> = found.iter().map(node).collect();
+    let buffers = buffers_for(setup, workers);
+    let (pools, mut warnings) = buffers::pools(&eal, &nodes, &buffers)?;
+    let placed: Vec<_> = found.iter().map(Port::name).zip(nodes).collect();
+    warnings.extend(numa::far(&workers.cores, &placed, &workers.nodes));
     let mut open = Ports {
         ports: Vec::new(),
-        pool: pool.clone(),
+        pool: pools.first().ok_or(OpenError::NoPort)?.clone(),
         shares: (0..setup.workers).map(|_| Default::default()).collect(),
-        warnings: Vec::new(),
+        warnings,
         eal,
     };
-    for (port, wanted) in found.into_iter().zip(&setup.ports) {
-        let started = port.configure(&port_config(setup.workers, wanted), &pool)?;
+    for ((port, wanted), pool) in found.into_iter().zip(&setup.ports).zip(&pools) {
+        let started = port.configure(&port_config(setup.workers, wanted), pool)?;
         open.deal(started, wanted, setup.workers)?;
     }
     Ok(open)
+}
+
+/// What pools for these ports and workers are like.
+pub fn buffers_for(setup: &PortsSetup, workers: &Workers) -> BufferSetup {
+    BufferSetup {
+        mtu: setup.ports.iter().map(|p| p.mtu).max().unwrap_or_default(),
+        mbufs: setup.mbufs,
+        workers: setup.workers.into(),
+        held: workers.held,
+    }
+}
+
+/// The NUMA node of a port, where known.
+fn node(port: &Port) -> Option<u32> {
+    port.info().ok()?.socket
 }
 
 impl Ports {
@@ -199,22 +253,3 @@ const RSS_KEY: [u8; 40] = {
     }
     key
 };
-
-fn mempool(eal: &Eal, setup: &PortsSetup, ports: &[Port]) -> Result<Mempool, OpenError> {
-    let queues = u32::from(setup.workers) * setup.ports.len() as u32;
-    let descriptors = u32::from(dpdk::DEFAULT_DESCRIPTORS) * 2;
-    let reckoned = queues * (descriptors + MBUFS_PER_WORKER_AND_PORT)
-        + u32::from(setup.workers) * DEFAULT_CACHE * 3 / 2;
-    let count = setup.mbufs.unwrap_or(reckoned.next_power_of_two() - 1);
-    let mtu = setup.ports.iter().map(|p| p.mtu).max().unwrap_or_default();
-    let room = (mtu + LINK_ROOM + dpdk::HEADROOM as u16).max(dpdk::DEFAULT_DATA_ROOM);
-    let socket = ports.first().and_then(|p| p.info().ok()?.socket);
-    Ok(Mempool::new(
-        eal,
-        "rail",
-        count,
-        DEFAULT_CACHE,
-        room,
-        socket,
-    )?)
-}
