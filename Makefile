@@ -2,6 +2,7 @@
 # make test   everything that is tested
 # make lint   formatting and clippy
 # make bench  benchmarks; rail beside testpmd
+# make instructions  what a packet costs in instructions, against what it cost before
 # make release  one binary with DPDK inside, for x86-64-v3 (Haswell and later)
 
 # The lab makes network namespaces. Tests that need root skip themselves without it.
@@ -9,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Seconds of fuzzing per target in `make test`.
 FUZZ_SECONDS := 5
 
-.PHONY: demo test lint bench release install-deps nextest
+.PHONY: demo test lint bench instructions release install-deps nextest
 
 # The profile of the tests too, so that both build once: optimised, without link-time optimisation.
 demo: install-deps
@@ -31,6 +32,12 @@ bench: install-deps
 	RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --profile bench --features static-dpdk --bin rail
 	$(SUDO) benches/side-by-side target/release/rail --report
 	$(SUDO) benches/memory target/release/rail
+
+# Under valgrind: no quiet machine, no huge pages, no root. After a change that is to cost more, write the file anew
+# with --json instead of --check.
+instructions: install-deps
+	RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --profile bench --features static-dpdk --bin rail
+	benches/instructions target/release/rail --check benches/instructions.json
 
 release: install-deps
 	RUSTFLAGS="-C target-cpu=x86-64-v3" \
