@@ -2,6 +2,7 @@
 //! knows every packet by number.
 
 mod bench;
+mod buffers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
