@@ -46,6 +46,7 @@ const ALL: &str = r#"
     protocol = "udp"
     port = 53
     encap = "gue"
+    track = false
     backend = [{ name = "dns-1", address = "198.18.1.1" }, { name = "dns-2", address = "198.18.1.2" }]
     [[service]]
     name = "direct"
