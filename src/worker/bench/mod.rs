@@ -212,12 +212,13 @@ impl Bench {
         let thread = std::thread::Builder::new()
             .name(format!("bench-{core}"))
             .spawn(body)?;
+        let ready = answers.recv();
         self.stations.push(Handle {
             orders,
             answers,
             thread: Some(thread),
         });
-        self.answers().map(drop)
+        ready.map_err(|_| BenchError::Lost)?.map(drop)
     }
 
     /// Gives all workers another load under other tables, and lets every flow send once.
