@@ -20,6 +20,8 @@ pub struct Figures {
     source: Vec<f64>,
     /// The worker without the generator, RX and TX included.
     net: Vec<f64>,
+    /// The same without RX and TX.
+    path: Vec<f64>,
     /// Packets per microsecond of all workers together.
     mpps: Vec<f64>,
     /// Ticks of the time-stamp counter per packet and step.
@@ -48,6 +50,7 @@ impl Figures {
             port: Vec::new(),
             source: Vec::new(),
             net: Vec::new(),
+            path: Vec::new(),
             mpps: Vec::new(),
             steps: Default::default(),
             hits: 0,
@@ -65,6 +68,7 @@ impl Figures {
         self.port.push(port);
         self.source.push(source);
         self.net.push(all - source);
+        self.path.push(all - with_source);
         self.mpps
             .push(workers.iter().map(|c| 1e3 / (c.ns() - source)).sum());
         for cost in workers {
@@ -128,6 +132,7 @@ impl Report {
             "flows": scenario.flows(),
             "ns": median(&figures.net),
             "ns_port": median(&figures.port),
+            "ns_path": median(&figures.path),
             "ns_generator": source,
             "ns_each": figures.net,
             "cycles": median(&figures.net) * self.tsc_ghz,
@@ -155,6 +160,7 @@ impl Report {
             "cycles",
             "Mpps",
             "port",
+            "path",
             "generator",
             "receive",
             "front",
@@ -174,6 +180,7 @@ impl Report {
                 number(median(&figures.net) * self.tsc_ghz),
                 number(median(&figures.mpps)),
                 number(median(&figures.port)),
+                number(median(&figures.path)),
                 number(source),
                 number(receive - source * self.tsc_ghz),
                 number(front),
@@ -183,7 +190,7 @@ impl Report {
                 format!("{:.0} %", figures.hit_rate() * 100.0),
             ]);
         }
-        for index in 1..13 {
+        for index in 1..14 {
             if let Some(column) = table.column_mut(index) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -197,7 +204,7 @@ impl Report {
             self.head["packet_memory"].as_str().unwrap_or_default(),
         );
         let foot = "ns, cycles: CPU time per packet of a worker, RX and TX on the port included, the \
-                    generator taken off. port: RX and TX alone. Cycles are ticks of the time-stamp \
+                    generator taken off. port: RX and TX alone; path: the rest. Cycles are ticks of the time-stamp \
                     counter. Mpps: all workers.";
         [vec![head], output::lines(&mut table), vec![foot.to_owned()]]
             .concat()
@@ -205,7 +212,8 @@ impl Report {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle of some values, or the mean of the two in the middle; 0 if there are none.
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
