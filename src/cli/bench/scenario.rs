@@ -57,7 +57,8 @@ const FLOWS: u64 = 1_000_000;
 
 const GRE: &str = "encap = \"gre\"";
 
-const HIT: Scenario = Scenario {
+/// Known TCP connections, IPv4 in GRE over IPv4: what the others vary.
+pub const HIT: Scenario = Scenario {
     name: "hit",
     senders: Senders::Known(FLOWS),
     transport: Transport::Tcp,

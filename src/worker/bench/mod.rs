@@ -4,8 +4,14 @@
 //! All costs are CPU time of the measuring threads, so that what else runs on the machine changes them
 //! little. Several workers measure at once, so that what they share shows.
 
+mod error;
+pub mod far;
+pub mod histogram;
+pub mod latency;
+pub mod serve;
 mod station;
 pub mod traffic;
+pub mod wake;
 
 use std::sync::Barrier;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,14 +19,15 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dpdk::thread::ThreadError;
-
-use crate::table::conn::{ConnError, ConnStats};
+use crate::table::conn::ConnStats;
 use crate::table::publish::Publisher;
 use crate::table::snapshot::Snapshot;
 
-use super::ports::{EalOptions, OpenError, PortSetup, Ports, PortsSetup, open};
+use super::ports::{EalOptions, PortSetup, Ports, PortsSetup, open};
 use super::{Step, TscClock};
+pub use error::BenchError;
+pub use far::pin_this_thread;
+use serve::Served;
 use station::{Order, Station};
 use traffic::Template;
 
@@ -96,34 +103,6 @@ pub struct Footprint {
     pub table_huge: Option<usize>,
 }
 
-/// Why nothing can be measured.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// The port.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// A thread.
-    #[error("cannot start a measuring thread: {0}")]
-    Spawn(#[from] std::io::Error),
-    /// Its core.
-    #[error(transparent)]
-    Thread(#[from] ThreadError),
-    /// Its table.
-    #[error(transparent)]
-    Conns(#[from] ConnError),
-    /// Memory for another table.
-    #[error("no memory: {0}")]
-    Memory(#[source] std::io::Error),
-    /// The port gives no packets by itself.
-    #[error(
-        "port {0} receives nothing: measure on one that makes packets up, such as net_null0,size=64"
-    )]
-    Silent(String),
-    /// A thread is gone.
-    #[error("a measuring thread ended early")]
-    Lost,
-}
-
 /// Bytes of an IP packet that the port must carry: the encapsulated frames are far shorter.
 const MTU: u16 = 1500;
 
@@ -143,11 +122,12 @@ struct Handle {
 }
 
 /// What a station answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Answer {
     Ready,
     Loaded(Footprint),
     Done(Cost),
+    Served(Box<Served>),
 }
 
 impl Bench {
@@ -164,23 +144,33 @@ impl Bench {
             workers: workers as u16,
             mbufs: Some((workers as u32 * setup.mbufs).next_power_of_two() - 1),
         })?;
+        Bench::start_all(setup, ports, true, snapshot)
+    }
+
+    /// Starts the threads over open ports; with `makes_traffic` they write headers into what these receive.
+    fn start_all(
+        setup: &BenchSetup,
+        ports: Ports,
+        makes_traffic: bool,
+        snapshot: Snapshot,
+    ) -> Result<Bench, BenchError> {
         let mut bench = Bench {
             stations: Vec::new(),
             publisher: Publisher::new(snapshot),
             ports,
             device: setup.device.clone(),
         };
-        let barrier = Arc::new(Barrier::new(workers));
+        let barrier = Arc::new(Barrier::new(setup.cores.len()));
         let shares = std::mem::take(&mut bench.ports.shares);
         for ((index, &core), share) in setup.cores.iter().enumerate().zip(shares) {
-            bench.start(index, core, share, &barrier)?;
+            bench.start((index, makes_traffic), core, share, &barrier)?;
         }
         Ok(bench)
     }
 
     fn start(
         &mut self,
-        index: usize,
+        (index, makes_traffic): (usize, bool),
         core: usize,
         share: (Vec<super::Input>, Vec<super::Output>),
         barrier: &Arc<Barrier>,
@@ -195,7 +185,8 @@ impl Bench {
             let begin = || {
                 dpdk::thread::pin(core)?;
                 let registration = dpdk::thread::register(&eal)?;
-                let station = Station::new(index, share, reader, pool, clock, barrier)?;
+                let station =
+                    Station::new(index, share, reader, pool, clock, barrier, makes_traffic)?;
                 Ok::<_, BenchError>((registration, station))
             };
             match begin() {

@@ -1,5 +1,6 @@
 //! One measuring thread: a worker, what it is given to do, and the clocks.
 
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::worker::{
     Worker,
 };
 
+use super::serve::Duty;
 use super::traffic::{self, Traffic};
 use super::{Answer, BenchError, Cost, Footprint, Load, Subject};
 
@@ -33,6 +35,12 @@ pub(super) enum Order {
     },
     /// Run, and tell what it cost.
     Run { subject: Subject, packets: u64 },
+    /// Serve until `stop`, counting interrupted rounds.
+    Serve {
+        duty: Duty,
+        stop: Arc<AtomicBool>,
+        interrupted: Arc<AtomicU64>,
+    },
 }
 
 /// Empty bursts in a row after which a port is called silent.
@@ -43,12 +51,14 @@ const SETTLING: u64 = 1 << 17;
 
 /// Rounds that took more ticks were interrupted, and say nothing about the steps: a burst takes 2,000 to
 /// 5,000.
-const INTERRUPTED: u64 = 30_000;
+pub(super) const INTERRUPTED: u64 = 30_000;
 
 pub(super) struct Station {
-    worker: Worker,
+    pub(super) worker: Worker,
     index: usize,
     barrier: Arc<Barrier>,
+    /// What comes from the port has its headers written here.
+    makes_traffic: bool,
 }
 
 impl Station {
@@ -59,6 +69,7 @@ impl Station {
         pool: Mempool,
         clock: TscClock,
         barrier: Arc<Barrier>,
+        makes_traffic: bool,
     ) -> Result<Self, BenchError> {
         let counters = Arc::new(Counters::new(0));
         let conns = ConnOwner::new(&ConnSettings {
@@ -84,6 +95,7 @@ impl Station {
             worker,
             index,
             barrier,
+            makes_traffic,
         })
     }
 
@@ -102,6 +114,14 @@ impl Station {
                     hash_key,
                 }) => self.load(load, backends, hash_key).map(Answer::Loaded),
                 Ok(Order::Run { subject, packets }) => Ok(Answer::Done(self.run(subject, packets))),
+                Ok(Order::Serve {
+                    duty,
+                    stop,
+                    interrupted,
+                }) => {
+                    let served = self.serve_until(duty, &stop, &interrupted);
+                    Ok(Answer::Served(Box::new(served)))
+                }
                 Err(_) => break,
             };
         }
@@ -122,6 +142,17 @@ impl Station {
         let counters = Arc::new(Counters::new(backends));
         self.worker.counters = Arc::clone(&counters);
         self.worker.pipeline = Pipeline::new(conns, counters, shared()?, hash_key);
+        if self.makes_traffic {
+            self.begin_traffic(&load);
+        }
+        Ok(Footprint {
+            table: size_of_val::<[_]>(table.memory()),
+            table_huge: table.memory().huge_bytes(),
+        })
+    }
+
+    /// Lets every flow send once, and then as the load says.
+    fn begin_traffic(&mut self, load: &Load) {
         let order = load
             .flows
             .map_or(traffic::Order::InTurn, traffic::Order::Random);
@@ -141,10 +172,6 @@ impl Station {
         // New flows meet a table that is as full as it gets.
         let settling = load.flows.map_or(4 * load.table_flows as u64, |_| 0);
         self.rounds(&mut (), settling + SETTLING);
-        Ok(Footprint {
-            table: size_of_val::<[_]>(table.memory()),
-            table_huge: table.memory().huge_bytes(),
-        })
     }
 
     fn run(&mut self, subject: Subject, packets: u64) -> Cost {
@@ -244,7 +271,7 @@ fn shared() -> Result<Shared, BenchError> {
     Shared::new(1, Duration::from_secs(1), news).map_err(BenchError::Memory)
 }
 
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     // Linux has had this clock since 2.6; without it all costs are zero.
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
