@@ -1,7 +1,7 @@
 # make demo   two rails, a router, clients and backends on this machine, real requests
 # make test   everything that is tested
 # make lint   formatting and clippy
-# make bench  benchmarks; rail beside testpmd
+# make bench  benchmarks; rail beside testpmd; writes benches/README.md
 # make instructions  what a packet costs in instructions, against what it cost before
 # make release  one binary with DPDK inside, for x86-64-v3 (Haswell and later)
 
@@ -25,8 +25,9 @@ lint: install-deps
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-# Tables, control core and store alone, then rail and testpmd in turn, then memory; writes benches/README.md and its plot. Wants a quiet
-# machine, and 512 MB of 2 MB huge pages if there are any.
+# Tables, control core and store alone, then rail and testpmd in turn, two workers, latency, idleness and swaps,
+# then memory; writes benches/README.md and its plot. Wants a quiet machine with two cores, and 512 MB of 2 MB huge
+# pages if there are any.
 bench: install-deps
 	cargo bench --workspace
 	RUSTFLAGS="-C target-cpu=x86-64-v3" cargo build --profile bench --features static-dpdk --bin rail
