@@ -196,7 +196,8 @@ def readme(report: dict) -> str:
         "",
         f"From the sender's ring to the receiver's, by the time-stamp counter. The load is a share of"
         f" {lat['peak_mpps']:.1f} Mpps, at which a worker between rings finds a whole burst in every poll; such a"
-        f" burst takes {lat['burst_us']:.2f} us, a poll that finds nothing {lat['empty_poll_us']:.3f} us. At"
+        f" burst takes {lat['burst_us']:.2f} us, a round with a single packet {lat['single_us']:.2f} us, a poll"
+        f" that finds nothing {lat['empty_poll_us']:.3f} us. At"
         " 10 % a packet waits for the poll it comes in and leaves with the next one; nothing waits for"
         " a burst to fill. rings alone: the same with a thread that only hands packets on, which is what"
         " the two rings and the sender's own loop take. undisturbed: slices of 1 ms in which the kernel left"

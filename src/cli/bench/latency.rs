@@ -8,6 +8,7 @@ use super::outcome::{Outcome, figures, quantiles, quantiles_json, us};
 use super::scenario::HIT;
 use super::tables::Tables;
 use crate::worker::bench::far::FarEnd;
+use crate::worker::bench::histogram::Histogram;
 use crate::worker::bench::latency::Latency;
 use crate::worker::bench::serve::{Duty, Served};
 use crate::worker::bench::{Bench, BenchError};
@@ -26,10 +27,12 @@ struct Row {
     wire: Latency,
 }
 
-/// What bursts cost when there are always packets, and polls when there are none: rounds in ticks.
+/// What rounds cost, in ticks: with a whole burst when there are always packets, with a single one at the lowest
+/// rate, with none.
 #[derive(Default)]
 struct Rounds {
     burst: f64,
+    single: f64,
     empty: f64,
 }
 
@@ -45,13 +48,14 @@ pub fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Outcome, String> 
     bench.load(&load, snapshot).map_err(|e| e.to_string())?;
     let introduced = bench.serve(WORK, |_| far.introduce(&load));
     flat(introduced).map_err(|e| e.to_string())?;
-    let rounds = rounds(&mut bench, &mut far, plan.repeat).map_err(|e| e.to_string())?;
+    let mut rounds = rounds(&mut bench, &mut far, plan.repeat).map_err(|e| e.to_string())?;
     let peak = BURST / rounds.burst;
     let mut rows = SHARES.map(|share| Row {
         share,
         rail: Latency::default(),
         wire: Latency::default(),
     });
+    let mut single = Histogram::default();
     for _ in 0..plan.repeat {
         for row in &mut rows {
             progress(&format!("latency at {} %", row.share));
@@ -61,10 +65,14 @@ pub fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Outcome, String> 
                 let paced = bench.serve(duty, |meanwhile| {
                     far.pace(Some(rate), SLICES, &meanwhile, latency)
                 });
-                flat(paced).map_err(|e| e.to_string())?;
+                let served = flat(paced).map_err(|e| e.to_string())?;
+                if row.share == SHARES[0] {
+                    served.iter().for_each(|s| single.merge(&s.single));
+                }
             }
         }
     }
+    rounds.single = single.mean();
     Ok(outcome(&rows, &rounds, bench.tsc_hz()))
 }
 
@@ -103,10 +111,11 @@ fn flat<T, S>(result: Result<(Result<T, BenchError>, S), BenchError>) -> Result<
 fn outcome(rows: &[Row], rounds: &Rounds, hz: u64) -> Outcome {
     let us_of = |ticks: f64| ticks * 1e6 / hz as f64;
     let mpps = |rate: f64| rate * hz as f64 / 1e6;
-    let (burst, empty) = (us_of(rounds.burst), us_of(rounds.empty));
+    let [burst, single, empty] = [rounds.burst, rounds.single, rounds.empty].map(us_of);
     let json = json!({
         "peak_mpps": mpps(BURST / rounds.burst),
         "burst_us": burst,
+        "single_us": single,
         "empty_poll_us": empty,
         "rates": rows.iter().map(|row| json!({
             "share": row.share,
@@ -146,7 +155,8 @@ fn outcome(rows: &[Row], rounds: &Rounds, hz: u64) -> Outcome {
         times.map_or(0.0, |times| us(times.quantile(0.99), hz))
     };
     let head = format!(
-        "peak {:.1} Mpps of one worker between rings: a burst of 32 takes {burst:.2} us, an empty poll {empty:.3} us",
+        "peak {:.1} Mpps of one worker between rings: a burst of 32 takes {burst:.2} us, a packet alone \
+         {single:.2} us, an empty poll {empty:.3} us",
         mpps(BURST / rounds.burst)
     );
     let foot = [

@@ -40,15 +40,15 @@ pub struct Args {
     pub list: bool,
 
     /// Measure how long packets take at 10, 50 and 90 % of the peak rate, between two rings
-    #[arg(long, group = "subject", conflicts_with_all = ["only", "workers"])]
+    #[arg(long, group = "subject", conflicts_with_all = ["only", "workers", "flows", "packets", "device"])]
     pub latency: bool,
 
     /// Measure what an idle worker uses of its core, and how fast it is back at its full rate
-    #[arg(long, group = "subject", conflicts_with_all = ["only", "workers"])]
+    #[arg(long, group = "subject", conflicts_with_all = ["only", "workers", "flows", "packets", "device"])]
     pub idle: bool,
 
     /// Measure how long a worker's rounds take in which its tables are swapped
-    #[arg(long, group = "subject", conflicts_with_all = ["only", "workers"])]
+    #[arg(long, group = "subject", conflicts_with_all = ["only", "workers", "flows", "packets"])]
     pub swaps: bool,
 
     /// Workers that measure at the same time, each on a core of its own

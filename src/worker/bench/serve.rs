@@ -48,6 +48,8 @@ pub struct Served {
     pub between: Histogram,
     /// Rounds that brought a whole burst and finished one, but for interrupted ones.
     pub full: Histogram,
+    /// Rounds that brought one packet and finished one, but for interrupted ones.
+    pub single: Histogram,
     /// Rounds with nothing to receive and nothing to finish, without a sleep.
     pub empty: Histogram,
 }
@@ -145,10 +147,17 @@ impl Station {
             }
             since = if swapped { 0 } else { since.saturating_add(1) };
             version = read;
-            if !long && received == BURST as u64 && before == received {
-                served.full.record(ticks);
-            } else if !long && received == 0 && before == 0 {
-                served.empty.record(ticks);
+            let kind = match (before, received) {
+                _ if long => None,
+                (0, 0) => Some(&mut served.empty),
+                (1, 1) => Some(&mut served.single),
+                (before, received) if before == received && received == BURST as u64 => {
+                    Some(&mut served.full)
+                }
+                _ => None,
+            };
+            if let Some(times) = kind {
+                times.record(ticks);
             }
             before = received;
         }
