@@ -90,7 +90,7 @@ impl BufferSetup {
 }
 
 /// Makes the pools. `ports` are the NUMA nodes of the ports, by index, where known; the pools come back in the
-/// same order, with what is not as it should be.
+/// same order, at least one, with what is not as it should be.
 pub fn pools(
     eal: &Eal,
     ports: &[Option<u32>],
@@ -98,15 +98,17 @@ pub fn pools(
 ) -> Result<(Vec<Mempool>, Vec<String>), MempoolError> {
     let (mut made, mut warnings) = (Vec::<(Option<u32>, Mempool)>::new(), Vec::new());
     let mut by_port = Vec::with_capacity(ports.len());
-    for node in ports {
+    // Without any port the buffers are for rings that somebody makes later.
+    let nodes = if ports.is_empty() { &[None] } else { ports };
+    for node in nodes {
         if let Some((_, pool)) = made.iter().find(|(of, _)| of == node) {
             by_port.push(pool.clone());
             continue;
         }
         let takers = Takers {
             workers: setup.workers,
-            ports: ports.len() as u32,
-            near: ports.iter().filter(|of| *of == node).count() as u32,
+            ports: nodes.len() as u32,
+            near: nodes.iter().filter(|of| *of == node).count() as u32,
             held: setup.held,
         };
         let count = setup.mbufs.unwrap_or(takers.mbufs());
