@@ -23,11 +23,7 @@ pub const HUGE_PAGE: usize = 2 << 20;
 #[inline(always)]
 pub fn prefetch_read<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch neither faults nor changes what the program can see, whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(place.cast());
-    }
+    prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }, T>(place);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
 }
@@ -37,13 +33,26 @@ pub fn prefetch_read<T>(place: *const T) {
 #[inline(always)]
 pub fn prefetch_near<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: as in `prefetch_read`.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(place.cast());
-    }
+    prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }, T>(place);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch<const HINT: i32, T>(place: *const T) {
+    // SAFETY: a prefetch neither faults nor changes what the program can see, whatever the address.
+    unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(place.cast()) };
+}
+
+/// Has the allocator give blocks from 64 KiB on, such as Maglev tables, mappings of their own, which go back to the
+/// system. glibc by itself does so until the first of them is freed, and leaves holes ever after.
+pub fn map_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator's; any thread may do so at any time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 10)
+    };
 }
 
 /// Runs `work` compiled for AVX-512 where the CPU has it, else as it is: for plain loops over arrays,
@@ -76,10 +85,7 @@ pub fn vectorised<A, B>(from: &A, to: &mut B, work: impl Fn(&A, &mut B)) {
 pub fn zeros(lanes: &[u32; 32]) -> u32 {
     #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
     {
-        use std::arch::x86_64::{
-            __m256i, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_loadu_si256,
-            _mm256_movemask_ps, _mm256_setzero_si256,
-        };
+        use std::arch::x86_64::*;
         let mut zeros = 0;
         for (place, eight) in lanes.chunks_exact(8).enumerate() {
             // SAFETY: the pointer is that of eight lanes, 32 bytes, which may be read at any alignment. AVX2 is

@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "api", "control", "store", "pool", "worker", "pipeline", "table", "wire",
+            "api", "control", "store", "pool", "worker", "pipeline", "table", "wire", "hw",
         ],
     ),
 ];

@@ -13,6 +13,7 @@ use crate::api::{self, Listeners};
 use crate::control::desired::follow::{BeginError, Following};
 use crate::control::offer;
 use crate::control::rail::{Hardware, Rail, SharedRail, WorkerView};
+use crate::hw;
 use crate::pipeline::shared::Shared;
 use crate::pool::{Config, Diagnostic, HugePages, Port, load};
 use crate::table::conn::ConnSettings;
@@ -67,6 +68,7 @@ enum RunError {
 /// Runs until a signal ends it.
 pub fn run(args: &Args) -> ExitCode {
     log_to_stderr();
+    hw::map_large_blocks();
     match try_run(&args.config) {
         Ok(()) => ExitCode::from(OK),
         Err(RunError::Config(found)) => {

@@ -53,32 +53,38 @@ impl<K: Key> Exact<K> {
         if keys.is_empty() {
             return Exact::default();
         }
-        let tries = (1..=TRIES).map(|n| Self::spread(keys, GOLDEN.wrapping_mul(2 * n - 1)));
-        let best = tries.min_by_key(|(displaced, _)| *displaced);
-        best.map(|(_, table)| table).unwrap_or_default()
-    }
-
-    /// The table with this multiplier, and how many keys are not in their first place.
-    fn spread(keys: &[(K, ServiceIndex)], multiplier: u64) -> (usize, Self) {
         let len = (keys.len() * 4).next_power_of_two();
-        let mut table = Exact {
-            places: vec![(K::default(), ServiceIndex::NONE); len].into(),
+        let empty = |multiplier| Exact {
+            places: Box::default(),
             multiplier,
             shift: 64 - len.trailing_zeros(),
         };
-        let mut displaced = 0;
+        let tries = (1..=TRIES).map(|n| empty(GOLDEN.wrapping_mul(2 * n - 1)));
+        let mut taken = vec![false; len];
+        let best = tries.min_by_key(|table: &Self| {
+            taken.fill(false);
+            let displaced = keys
+                .iter()
+                .filter(|(key, _)| std::mem::replace(&mut taken[table.home(*key)], true));
+            displaced.count()
+        });
+        let mut table = best.unwrap_or_default();
+        table.fill(keys, len);
+        table
+    }
+
+    /// Gives the keys their places, `len` in all.
+    fn fill(&mut self, keys: &[(K, ServiceIndex)], len: usize) {
+        self.places = vec![(K::default(), ServiceIndex::NONE); len].into();
         for &(key, service) in keys {
-            let home = table.home(key);
-            let mut at = home;
-            while table.places[at].1 != ServiceIndex::NONE && table.places[at].0 != key {
+            let mut at = self.home(key);
+            while self.places[at].1 != ServiceIndex::NONE && self.places[at].0 != key {
                 at = (at + 1) & (len - 1);
             }
-            if table.places[at].1 == ServiceIndex::NONE {
-                table.places[at] = (key, service);
-                displaced += usize::from(at != home);
+            if self.places[at].1 == ServiceIndex::NONE {
+                self.places[at] = (key, service);
             }
         }
-        (displaced, table)
     }
 
     /// The service of a key; [`ServiceIndex::NONE`] if there is none.
