@@ -46,6 +46,7 @@ use packet::Packet;
 use plain::Fields;
 use shared::Shared;
 use stage::read;
+use steer::Refusal;
 use verdict::{DropReason, Verdict};
 
 pub use stage::Stage;
@@ -126,11 +127,10 @@ impl Pipeline {
         (lane, stage, ways): (usize, &Stage, &Ways<'_>),
     ) -> Verdict {
         let ingress = stage.ingress;
-        let verdict = if let Some((id, _)) = ways.get(lane)
-            && let Some(backend) = snapshot.backend(id)
-        {
+        let way = ways.get(lane).map(|id| (id, snapshot.backend(id)));
+        let verdict = if let Some((id, Some(backend))) = way {
             self.send_plain(snapshot, frame, &stage.packet(lane), ingress, (id, backend))
-        } else if let Some(refusal) = ways.refusal(lane) {
+        } else if let Some(refusal) = way.map(|_| Refusal::NoBackend).or(ways.refusal(lane)) {
             let parsed = read(snapshot, ingress, frame);
             self.refuse(snapshot, frame, &parsed, ingress, refusal)
         } else {

@@ -8,6 +8,7 @@ use crate::table::HashKey;
 use crate::table::conn::{Look, Segment, Wanted};
 use crate::table::hash::{BURST, FlowHash};
 use crate::table::service::{Claim, ServiceIndex};
+use crate::table::shortcuts::Mode;
 use crate::table::snapshot::{PortIndex, PortView, Snapshot};
 use crate::wire::{IpProtocol, TrafficClass};
 
@@ -211,23 +212,14 @@ impl Stage {
     #[inline(always)]
     fn claim(&mut self, snapshot: &Snapshot, lane: usize, index: ServiceIndex) {
         self.flows.claims[lane] = Claim::of_service(index);
-        if index == ServiceIndex::NONE {
-            self.lanes = self.lanes.without(lane);
-        } else if !snapshot.shortcuts.by_connections {
-            self.claim_special(snapshot, lane, index);
-        }
-    }
-
-    /// As [`Stage::claim`], of a service that may not be steered by its connections.
-    fn claim_special(&mut self, snapshot: &Snapshot, lane: usize, index: ServiceIndex) {
-        match snapshot.service(index) {
-            Some(service) if service.source_affinity => self.lanes = self.lanes.without(lane),
-            Some(service) if !service.tracked => {
+        match snapshot.shortcuts.mode(index) {
+            Some(Mode::Connection) => {}
+            Some(Mode::Hash) => {
                 let hash = self.flows.hashes[lane];
                 snapshot.shortcuts.prefetch_choice(index, hash);
                 self.untracked |= 1 << lane;
             }
-            _ => {}
+            Some(Mode::Source) | None => self.lanes = self.lanes.without(lane),
         }
     }
 }

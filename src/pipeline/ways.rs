@@ -34,12 +34,10 @@ impl<'s> Ways<'s> {
         refusals: [None; BURST],
     };
 
-    /// The way of a packet and the number of its backend.
-    #[inline(always)]
-    pub(super) fn get(&self, lane: usize) -> Option<(BackendId, &'s Adjacency)> {
-        let adjacency = self.adjacencies[lane % BURST]?;
-        let id = BackendId::new(self.ids[lane % BURST]).ok()?;
-        Some((id, adjacency))
+    /// The backend of a packet.
+    pub(super) fn get(&self, lane: usize) -> Option<BackendId> {
+        self.adjacencies[lane % BURST]?;
+        BackendId::new(self.ids[lane % BURST]).ok()
     }
 
     fn set(&mut self, lane: usize, id: u32, adjacency: &'s Adjacency) {
@@ -115,14 +113,6 @@ impl Pipeline {
                     ways.set(lane, id.get(), adjacency);
                 }
                 None => ways.refusals[lane] = Some(Refusal::NoBackend),
-            }
-        }
-        // In a loop of its own, as it waits for what the one above has asked for.
-        for lane in lanes_of(stage.untracked) {
-            let way = &mut ways.adjacencies[lane];
-            if way.is_some_and(|adjacency| !adjacency.leads_somewhere()) {
-                *way = None;
-                ways.refusals[lane] = Some(Refusal::NoBackend);
             }
         }
     }

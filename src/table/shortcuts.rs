@@ -16,10 +16,36 @@ pub struct Shortcuts {
     /// The ways to the backends, by id.
     adjacencies: Box<[Adjacency]>,
     choices: Box<[Choice]>,
+    /// How each service is steered.
+    modes: Box<[Mode]>,
     /// IPv4 packets [claim](Claim::of_v4) their service by their own key, else by the service's index.
     pub claims_by_key: bool,
     /// Every service is steered by its connections: none by source addresses, none leaves them untracked.
     pub by_connections: bool,
+}
+
+/// What decides where the packets of a service go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Their connections.
+    Connection,
+    /// Their source addresses.
+    Source,
+    /// What they hash to now, and nothing else.
+    Hash,
+}
+
+impl Mode {
+    fn of(service: &Service) -> Self {
+        match service {
+            Service {
+                source_affinity: true,
+                ..
+            } => Mode::Source,
+            Service { tracked: false, .. } => Mode::Hash,
+            _ => Mode::Connection,
+        }
+    }
 }
 
 /// What chooses a backend of one service.
@@ -41,7 +67,8 @@ impl Choice {
 impl Shortcuts {
     /// Arranges services, and backends by id.
     pub fn new(map: &ServiceMap, services: &[Service], backends: &[Option<Backend>]) -> Self {
-        let by_connections = services.iter().all(has_own_entries);
+        let modes: Box<[_]> = services.iter().map(Mode::of).collect();
+        let by_connections = modes.iter().all(|mode| *mode == Mode::Connection);
         let claims_by_key = map.is_exact_v4() && by_connections;
         let claim = |index| match map.v4_key(index) {
             Some(key) if claims_by_key => Claim::of_v4(key),
@@ -49,9 +76,10 @@ impl Shortcuts {
         };
         let adjacency = |backend: &Option<Backend>| match backend {
             Some(backend) => {
-                let service = services.get(usize::from(backend.service.0));
-                let own = service.filter(|service| has_own_entries(service));
-                let claim = own.map_or(Claim::NONE, |_| claim(backend.service));
+                let claim = match modes.get(usize::from(backend.service.0)) {
+                    Some(Mode::Connection) => claim(backend.service),
+                    _ => Claim::NONE,
+                };
                 Adjacency::new(backend, claim)
             }
             None => Adjacency::NONE,
@@ -63,9 +91,16 @@ impl Shortcuts {
         Shortcuts {
             adjacencies: backends.iter().map(adjacency).collect(),
             choices: services.iter().map(choice).collect(),
+            modes,
             claims_by_key,
             by_connections,
         }
+    }
+
+    /// How a service is steered.
+    #[inline(always)]
+    pub fn mode(&self, index: ServiceIndex) -> Option<Mode> {
+        self.modes.get(usize::from(index.0)).copied()
     }
 
     /// The way to the backend with this number, where there is one; else one that leads nowhere.
@@ -89,9 +124,4 @@ impl Shortcuts {
             hw::prefetch_near(choice.slots.as_ptr().wrapping_add(choice.slot(hash)));
         }
     }
-}
-
-/// Whether the service's connections have entries under the hashes of their own tuples.
-fn has_own_entries(service: &Service) -> bool {
-    service.tracked && !service.source_affinity
 }
