@@ -1,6 +1,6 @@
 //! From the configuration to the snapshot workers read.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -182,7 +182,7 @@ pub(super) struct Hops<'a, L> {
     macs: &'a [[u8; 6]],
     neighbors: &'a L,
     list: Vec<Hop>,
-    known: HashMap<(IpAddr, usize), HopIndex>,
+    known: foldhash::HashMap<(IpAddr, usize), HopIndex>,
     /// The way to what is on no link, for IPv4 and IPv6, once one was asked for.
     away: [Option<Option<HopIndex>>; 2],
 }
@@ -195,7 +195,7 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
             macs,
             neighbors,
             list: Vec::with_capacity(room),
-            known: HashMap::with_capacity(room),
+            known: foldhash::HashMap::with_capacity_and_hasher(room, Default::default()),
             away: [None; 2],
         }
     }
@@ -212,11 +212,11 @@ impl<'a, L: LinkAddresses> Hops<'a, L> {
 
     fn hop(&mut self, address: IpAddr, port: usize) -> HopIndex {
         let index = PortIndex(port as u8);
-        if let Some(&known) = self.known.get(&(address, port)) {
-            return known;
-        }
         let hop = HopIndex(self.list.len() as u32);
-        self.known.insert((address, port), hop);
+        match self.known.entry((address, port)) {
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(place) => place.insert(hop),
+        };
         let mac = self.neighbors.mac(address);
         self.list.push(Hop {
             address,
