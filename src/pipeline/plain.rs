@@ -106,10 +106,10 @@ impl Read {
 
     /// The others.
     #[inline(always)]
-    pub(super) fn without(self, lane: usize) -> Self {
+    pub(super) fn without(self, lanes: u32) -> Self {
         Read {
-            v4: self.v4 & !(1 << lane),
-            v6: self.v6 & !(1 << lane),
+            v4: self.v4 & !lanes,
+            v6: self.v6 & !lanes,
         }
     }
 }

@@ -150,10 +150,11 @@ pub(super) fn look_up<F: Frame>(
 /// Finds the services of IPv4 packets where their own keys do not say enough.
 #[inline(never)]
 fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
-    for lane in lanes_of(stage.lanes.v4) {
-        let index = snapshot.map.lookup_v4(stage.plain.v4_key(lane));
-        stage.claim(snapshot, lane, index);
-    }
+    stage.claim(snapshot, stage.lanes.v4, |stage, lane| {
+        // What they have claimed so far is their keys.
+        let key = stage.flows.claims[lane].service().err();
+        key.map_or(ServiceIndex::NONE, |key| snapshot.map.lookup_v4(key))
+    });
 }
 
 /// Hashes IPv6 packets and finds their services.
@@ -161,10 +162,9 @@ fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
 fn look_up_v6(snapshot: &Snapshot, look: Look<'_>, stage: &mut Stage) {
     let (lanes, key) = (stage.lanes.v6, &snapshot.hash_key);
     stage.flows.read_v6(lanes, &stage.plain, key, look);
-    for lane in lanes_of(lanes) {
-        let index = snapshot.map.lookup_v6(stage.plain.v6_key(lane));
-        stage.claim(snapshot, lane, index);
-    }
+    stage.claim(snapshot, lanes, |stage, lane| {
+        snapshot.map.lookup_v6(stage.plain.v6_key(lane))
+    });
 }
 
 impl Flows {
@@ -208,19 +208,31 @@ impl Flows {
 }
 
 impl Stage {
-    /// Notes the service of a plain packet. Without one, or if its service steers by source, it is not plain.
+    /// Notes the services of plain packets. Those without one, and those whose service steers by source, are
+    /// not plain.
     #[inline(always)]
-    fn claim(&mut self, snapshot: &Snapshot, lane: usize, index: ServiceIndex) {
-        self.flows.claims[lane] = Claim::of_service(index);
-        match snapshot.shortcuts.mode(index) {
-            Some(Mode::Connection) => {}
-            Some(Mode::Hash) => {
-                let hash = self.flows.hashes[lane];
-                snapshot.shortcuts.prefetch_choice(index, hash);
-                self.untracked |= 1 << lane;
+    fn claim(
+        &mut self,
+        snapshot: &Snapshot,
+        lanes: u32,
+        look_up: impl Fn(&Stage, usize) -> ServiceIndex,
+    ) {
+        let (mut untracked, mut others) = (0u32, 0u32);
+        for lane in lanes_of(lanes) {
+            let index = look_up(self, lane);
+            self.flows.claims[lane] = Claim::of_service(index);
+            match snapshot.shortcuts.mode(index) {
+                Some(Mode::Connection) => {}
+                Some(Mode::Hash) => {
+                    let hash = self.flows.hashes[lane];
+                    snapshot.shortcuts.prefetch_choice(index, hash);
+                    untracked |= 1 << lane;
+                }
+                Some(Mode::Source) | None => others |= 1 << lane,
             }
-            Some(Mode::Source) | None => self.lanes = self.lanes.without(lane),
         }
+        self.untracked |= untracked;
+        self.lanes = self.lanes.without(others);
     }
 }
 

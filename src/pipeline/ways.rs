@@ -209,7 +209,7 @@ impl Pipeline {
         ways: &mut Ways<'s>,
     ) {
         let Some(index) = stage.service(snapshot, lane) else {
-            stage.lanes = stage.lanes.without(lane);
+            stage.lanes = stage.lanes.without(1 << lane);
             stage.parsed[lane] = read(snapshot, stage.ingress, &frames[lane]);
             return;
         };

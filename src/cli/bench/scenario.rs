@@ -77,16 +77,17 @@ pub fn all(flows: &[u64]) -> Vec<Scenario> {
             ..HIT
         })
         .collect();
+    all.extend([1, FLOWS].map(|flows| Scenario {
+        name: "connectionless",
+        senders: Senders::Known(flows),
+        transport: Transport::Udp,
+        encap: "encap = \"gre\"\ntrack = false",
+        ..HIT
+    }));
     all.extend([
         Scenario {
             name: "flood",
             senders: Senders::New,
-            ..HIT
-        },
-        Scenario {
-            name: "connectionless",
-            transport: Transport::Udp,
-            encap: "encap = \"gre\"\ntrack = false",
             ..HIT
         },
         Scenario {
