@@ -233,15 +233,15 @@ impl Pipeline {
         frames: &mut [F],
         stage: &Stage,
         ways: &Ways<'_>,
-        behind: &Stage,
+        behind: Option<&Stage>,
     ) -> Departed {
         let look = self.conns.look();
         let backends = self.counters.of_backends();
         let first = ways.adjacencies[0].map_or(PortIndex(0), Adjacency::port);
         let (mut left, mut bytes, mut differ) = (0u32, 0, 0);
-        let asks = behind.looks_up_connections();
+        let asked = behind.filter(|behind| behind.looks_up_connections());
         for (frame, lane) in frames.iter_mut().zip(0..BURST) {
-            if asks {
+            if let Some(behind) = asked {
                 look.prefetch(behind.flows.hashes[lane]);
             }
             let len = frame.data().len();
@@ -257,8 +257,11 @@ impl Pipeline {
                 left |= 1 << lane;
             }
         }
-        (frames.len()..behind.len)
-            .for_each(|lane| look.prefetch(behind.flows.hashes[lane % BURST]));
+        if let Some(behind) = asked {
+            let rest = behind.flows.hashes.iter().take(behind.len);
+            rest.skip(frames.len())
+                .for_each(|hash| look.prefetch(*hash));
+        }
         Departed {
             left,
             port: (differ == 0 && left == 0).then_some(first),

@@ -244,7 +244,7 @@ impl Rail {
 
     /// The second stage of a burst, under the snapshot of now.
     pub fn finish(&mut self, frames: &mut [Frame], stage: &mut Stage) -> Vec<Verdict> {
-        let (snapshot, behind) = (&self.snapshot, &Stage::new());
+        let (snapshot, behind) = (&self.snapshot, None);
         let ways = self.pipeline.steer_burst(snapshot, frames, stage, self.now);
         let departed = self.pipeline.rewrite_burst(frames, stage, &ways, behind);
         let mut verdicts = Vec::new();

@@ -34,6 +34,7 @@ pub use hold::{Held, Hold};
 pub use host::HostEnd;
 pub use idle::Idle;
 pub use observe::{Observer, Step};
+use port::InFlight;
 pub use port::{Input, Output, Source};
 
 /// Longest frame the control core has a worker send: ND with options is far below.
@@ -121,7 +122,8 @@ impl Worker {
     }
 
     /// One round over all ports: receive a burst and run its front stage, finish the burst before it,
-    /// send. Returns the number of packets received.
+    /// send. A burst that is not full is finished at once: nothing more was waiting, so why should it. Returns
+    /// the number of packets received.
     #[inline]
     pub fn round(&mut self, observer: &mut impl Observer) -> usize {
         let snapshot = self.reader.current();
@@ -139,26 +141,24 @@ impl Worker {
                     .front(snapshot, ingress, &newest.burst, &mut newest.stage);
             }
             observer.done(Step::Front);
-            let (before, newest) = input.previous();
-            let (burst, stage) = (&mut before.burst, &mut before.stage);
-            if burst.is_empty() {
-                self.pipeline.prefetch(&newest.stage);
+            let mut dispatch = Dispatch {
+                outputs: &mut self.outputs,
+                hold: &mut self.hold,
+                early: &mut self.early,
+                host: &mut self.host,
+                pipeline: &mut self.pipeline,
+                pool: &self.pool,
+                snapshot,
+                counters: &self.counters,
+            };
+            let (before, newest) = input.flights();
+            if before.burst.is_empty() {
+                dispatch.pipeline.prefetch(&newest.stage);
             } else {
-                let behind = &newest.stage;
-                let ways = self.pipeline.steer_burst(snapshot, burst, stage, now);
-                observer.done(Step::Steer);
-                let mut dispatch = Dispatch {
-                    outputs: &mut self.outputs,
-                    hold: &mut self.hold,
-                    early: &mut self.early,
-                    host: &mut self.host,
-                    pipeline: &mut self.pipeline,
-                    pool: &self.pool,
-                    snapshot,
-                    counters: &self.counters,
-                };
-                dispatch.deal(burst, (stage, behind), &ways, now);
-                observer.done(Step::Finish);
+                dispatch.finish(before, Some(&newest.stage), now, observer);
+            }
+            if !newest.burst.is_full() && !newest.burst.is_empty() {
+                dispatch.finish(newest, None, now, observer);
             }
         }
         let waits = !self.inbox.is_empty() || self.host.waits();
@@ -297,12 +297,29 @@ struct Dispatch<'a> {
 }
 
 impl Dispatch<'_> {
-    /// The second stage of a burst: most often all of it leaves by one port.
+    /// The second stage of a burst; `behind` is the one whose second stage comes next.
+    #[inline(always)]
+    fn finish(
+        &mut self,
+        flight: &mut InFlight,
+        behind: Option<&Stage>,
+        now: Nanos,
+        observer: &mut impl Observer,
+    ) {
+        let (burst, stage) = (&mut flight.burst, &mut flight.stage);
+        let pipeline = &mut *self.pipeline;
+        let ways = pipeline.steer_burst(self.snapshot, burst, stage, now);
+        observer.done(Step::Steer);
+        self.deal(burst, (stage, behind), &ways, now);
+        observer.done(Step::Finish);
+    }
+
+    /// Rewrites a burst and deals it out: most often all of it leaves by one port.
     #[inline(never)]
     fn deal(
         &mut self,
         burst: &mut Burst,
-        (stage, behind): (&Stage, &Stage),
+        (stage, behind): (&Stage, Option<&Stage>),
         ways: &Ways<'_>,
         now: Nanos,
     ) {

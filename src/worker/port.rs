@@ -108,7 +108,7 @@ impl Input {
 
     /// The burst received before the newest one, and the newest one.
     #[inline]
-    pub fn previous(&mut self) -> (&mut InFlight, &InFlight) {
+    pub fn flights(&mut self) -> (&mut InFlight, &mut InFlight) {
         let [even, odd] = &mut self.flights;
         if self.turn == 0 {
             (odd, even)

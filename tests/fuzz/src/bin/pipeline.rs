@@ -122,7 +122,7 @@ impl Run {
             .front(self.snapshot, PortIndex(0), &frames, &mut stage);
         self.snapshot = &SNAPSHOTS[usize::from(control >> 1 & 3)];
         self.now = Nanos(self.now.0 + (u64::from(control >> 5) << 32));
-        let (snapshot, behind) = (self.snapshot, &Stage::new());
+        let (snapshot, behind) = (self.snapshot, None);
         let ways = self
             .pipeline
             .steer_burst(snapshot, &frames, &mut stage, self.now);
