@@ -188,8 +188,6 @@ impl Mbuf {
         header.data_off = (start - head) as u16;
         header.data_len = len as u16;
         header.pkt_len = len as u32;
-        // SAFETY: a buffer lies nowhere near address zero. Said, as the compiler would ask otherwise.
-        unsafe { std::hint::assert_unchecked(!header.buf_addr.is_null()) };
         Some(self.data_mut())
     }
 

@@ -115,8 +115,8 @@ impl Adjacency {
     /// DSCP and ECN; returns the length of both. `None`, and the packet good for nothing, if it is too short to
     /// be one.
     ///
-    /// Buffers start at a cache line, so with headers of 38 bytes in front of what came behind an Ethernet
-    /// header no word lies across two lines, which would cost it twice the time.
+    /// In words, with what changes from packet to packet put into them before they are stored: measured, a third
+    /// cheaper than a copy of the template that is corrected in place.
     #[inline(always)]
     #[must_use]
     pub fn write(&self, packet: &mut [u8], class: u8) -> Option<usize> {
