@@ -20,8 +20,6 @@ pub struct Shortcuts {
     modes: Box<[Mode]>,
     /// IPv4 packets [claim](Claim::of_v4) their service by their own key, else by the service's index.
     pub claims_by_key: bool,
-    /// Every service is steered by its connections: none by source addresses, none leaves them untracked.
-    pub by_connections: bool,
 }
 
 /// What decides where the packets of a service go.
@@ -93,7 +91,6 @@ impl Shortcuts {
             choices: services.iter().map(choice).collect(),
             modes,
             claims_by_key,
-            by_connections,
         }
     }
 
