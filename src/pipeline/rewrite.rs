@@ -23,7 +23,7 @@ const GUE_SOURCE_MASK: u16 = 0x3fff;
 
 /// Puts the headers of an adjacency in front of a plain packet, which lies in the frame from `start` to `end`;
 /// returns the bytes of the frame. What it has no headers for, and what is too long, is for [`forward`];
-/// nothing has changed then.
+/// nothing has changed then. No plain packet is too short for the headers to be written.
 #[inline(always)]
 pub(super) fn forward_plain<F: Frame>(
     frame: &mut F,
