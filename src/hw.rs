@@ -80,34 +80,34 @@ pub fn vectorised<A, B>(from: &A, to: &mut B, work: impl Fn(&A, &mut B)) {
     work(from, to);
 }
 
-/// The lanes that are zero, as bits.
+/// The lanes that hold `value`, as bits.
 #[inline(always)]
-pub fn zeros(lanes: &[u32; 32]) -> u32 {
+pub fn lanes_with(lanes: &[u32; 32], value: u32) -> u32 {
     #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
     {
         use std::arch::x86_64::*;
-        let mut zeros = 0;
+        let mut found = 0;
         for (place, eight) in lanes.chunks_exact(8).enumerate() {
             // SAFETY: the pointer is that of eight lanes, 32 bytes, which may be read at any alignment. AVX2 is
             // there: this is compiled for CPUs that have it.
             let bits = unsafe {
                 let eight = _mm256_loadu_si256(eight.as_ptr().cast::<__m256i>());
-                let equal = _mm256_cmpeq_epi32(eight, _mm256_setzero_si256());
+                let equal = _mm256_cmpeq_epi32(eight, _mm256_set1_epi32(value as i32));
                 _mm256_movemask_ps(_mm256_castsi256_ps(equal))
             };
-            zeros |= (bits as u32) << (8 * place);
+            found |= (bits as u32) << (8 * place);
         }
-        zeros
+        found
     }
     #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
-    zeros_one_by_one(lanes)
+    lanes_with_one_by_one(lanes, value)
 }
 
-/// As [`zeros`], a lane after the other.
+/// As [`lanes_with`], a lane after the other.
 #[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "avx2"))))]
-fn zeros_one_by_one(lanes: &[u32; 32]) -> u32 {
-    let bits = lanes.iter().enumerate();
-    bits.fold(0, |bits, (lane, word)| bits | u32::from(*word == 0) << lane)
+fn lanes_with_one_by_one(lanes: &[u32; 32], value: u32) -> u32 {
+    let bit = |lane: usize| u32::from(lanes[lane] == value) << lane;
+    (0..32).map(bit).fold(0, |bits, bit| bits | bit)
 }
 
 /// Has [`require_cpu`] run before `main`: with link-time optimisation the standard library's own start
@@ -430,15 +430,15 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_found() {
+    fn lanes_are_found() {
         let mut lanes = [1; 32];
         for lane in [0, 3, 7, 8, 31] {
             lanes[lane] = 0;
-            assert_eq!(zeros(&lanes), zeros_one_by_one(&lanes));
-            assert!(zeros(&lanes) >> lane & 1 == 1);
+            assert_eq!(lanes_with(&lanes, 0), lanes_with_one_by_one(&lanes, 0));
+            assert!(lanes_with(&lanes, 0) >> lane & 1 == 1);
         }
         lanes[7] = 1 << 31;
-        assert_eq!(zeros(&lanes), 1 << 31 | 1 << 8 | 1 << 3 | 1);
+        assert_eq!(lanes_with(&lanes, 0), 1 << 31 | 1 << 8 | 1 << 3 | 1);
     }
 
     #[test]

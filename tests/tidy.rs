@@ -118,7 +118,7 @@ fn files_have_one_subject() {
 fn the_packet_path_fits_a_screen() {
     const SCREEN: usize = 60;
     let cases = [
-        ("src/worker/mod.rs", "pub fn round("),
+        ("src/worker/mod.rs", "fn round_at("),
         ("src/pipeline/mod.rs", "fn process<"),
     ];
     for (file, function) in cases {

@@ -27,8 +27,8 @@ const BARE: usize = 14;
 const TAGGED: usize = 18;
 
 /// EtherTypes, as they stand in the bytes of a frame.
-const V4_KIND: u16 = u16::from_le_bytes([0x08, 0x00]);
-const V6_KIND: u16 = u16::from_le_bytes([0x86, 0xdd]);
+const V4_KIND: u32 = u32::from_le_bytes([0x08, 0x00, 0, 0]);
+const V6_KIND: u32 = u32::from_le_bytes([0x86, 0xdd, 0, 0]);
 
 /// The headers of a burst, read as little-endian numbers from the bytes of the frames.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ pub(super) struct Fields {
     station: [[u32; 2]; BURST],
     /// Bytes 12 to 15: the tag, where there is one.
     tag: [u32; BURST],
+    /// The EtherType; 0 if the frame is too short for any packet that is plain.
+    kind: [u32; BURST],
     /// Bytes of the frame.
     len: [u32; BURST],
     /// The first four words of an IPv4 header.
@@ -156,28 +158,31 @@ fn gather<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
     frames: &[F],
     fields: &mut Fields,
 ) -> Read {
-    let mut read = Read::default();
     for (frame, lane) in frames.iter().zip(0..BURST) {
         frame.prefetch_headroom();
         let frame = frame.data();
-        if let Some(head) = frame.first_chunk::<V4>() {
-            fields.len[lane] = frame.len() as u32;
-            fields.station[lane] = [le32(head, 0), le32(head, 4)];
-            if L3 == TAGGED {
-                fields.tag[lane] = le32(head, 12);
-            }
-            // Whatever it is: what is no IPv4 is not looked at.
-            fields.v4_first[lane] = [0, 4, 8, 12].map(|at| le32(head, L3 + at));
-            fields.v4_last[lane] = [16, 20, 24, 32].map(|at| le32(head, L3 + at));
-            let kind = u16::from_le_bytes([head[L3 - 2], head[L3 - 1]]);
-            read.v4 |= u32::from(kind == V4_KIND) << lane;
-            read.v6 |= u32::from(kind == V6_KIND) << lane;
+        let Some(head) = frame.first_chunk::<V4>() else {
+            fields.kind[lane] = 0;
+            continue;
+        };
+        fields.kind[lane] = u16::from_le_bytes([head[L3 - 2], head[L3 - 1]]).into();
+        fields.len[lane] = frame.len() as u32;
+        fields.station[lane] = [le32(head, 0), le32(head, 4)];
+        if L3 == TAGGED {
+            fields.tag[lane] = le32(head, 12);
         }
+        // Whatever it is: what is no IPv4 is not looked at.
+        fields.v4_first[lane] = [0, 4, 8, 12].map(|at| le32(head, L3 + at));
+        fields.v4_last[lane] = [16, 20, 24, 32].map(|at| le32(head, L3 + at));
     }
-    if read.v6 != 0 {
-        read.v6 = gather_all_v6::<F, L3, V6>(frames, read.v6, fields);
+    let all = ((1u64 << frames.len().min(BURST)) - 1) as u32;
+    let v4 = all & hw::lanes_with(&fields.kind, V4_KIND);
+    let mut v6 = all & !v4;
+    if v6 != 0 {
+        v6 &= hw::lanes_with(&fields.kind, V6_KIND);
+        v6 = gather_all_v6::<F, L3, V6>(frames, v6, fields);
     }
-    read
+    Read { v4, v6 }
 }
 
 /// The same for those that may be IPv6; returns the lanes of those that are long enough.
@@ -263,7 +268,7 @@ fn check_v4<const L3: usize>(for_us: ForUs, fields: &Fields, plain: &mut Plain) 
             }
         },
     );
-    hw::zeros(&plain.wrong)
+    hw::lanes_with(&plain.wrong, 0)
 }
 
 #[inline(always)]
@@ -304,7 +309,7 @@ fn check_v6<const L3: usize>(for_us: ForUs, fields: &Fields, lanes: u32, plain: 
             }
         },
     );
-    hw::zeros(&plain.wrong)
+    hw::lanes_with(&plain.wrong, 0)
 }
 
 /// What a transport header says about its connection; and not zero if it is neither TCP's nor UDP's or lies

@@ -8,7 +8,7 @@ use crate::table::HashKey;
 use crate::table::conn::{Look, Segment, Wanted};
 use crate::table::hash::{BURST, FlowHash};
 use crate::table::service::{Claim, ServiceIndex};
-use crate::table::shortcuts::Mode;
+use crate::table::shortcuts::{Mode, Slot};
 use crate::table::snapshot::{PortIndex, PortView, Snapshot};
 use crate::wire::{IpProtocol, TrafficClass};
 
@@ -41,6 +41,8 @@ pub(super) struct Flows {
     pub(super) claims: [Claim; BURST],
     /// The entries that packets leave as they are.
     pub(super) wanted: [Wanted; BURST],
+    /// The slots of packets whose services are not tracked.
+    pub(super) slots: [Slot; BURST],
 }
 
 impl Stage {
@@ -51,6 +53,7 @@ impl Stage {
                 hashes: [FlowHash(0); BURST],
                 claims: [Claim::NONE; BURST],
                 wanted: [Wanted::default(); BURST],
+                slots: [Slot::NONE; BURST],
             },
             plain: Plain::default(),
             lanes: Read::default(),
@@ -150,10 +153,28 @@ pub(super) fn look_up<F: Frame>(
 /// Finds the services of IPv4 packets where their own keys do not say enough.
 #[inline(never)]
 fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
-    stage.claim(snapshot, stage.lanes.v4, |stage, lane| {
-        // What they have claimed so far is their keys.
-        let key = stage.flows.claims[lane].service().err();
-        key.map_or(ServiceIndex::NONE, |key| snapshot.map.lookup_v4(key))
+    let mut rest = 0u32;
+    for lane in lanes_of(stage.lanes.v4) {
+        let (key, hash) = (stage.flows.claims[lane].key(), stage.flows.hashes[lane]);
+        if let Some(index) = snapshot.map.glance_v4(key)
+            && let Some(slot) = snapshot.shortcuts.slot(index, hash)
+        {
+            stage.flows.slots[lane] = slot;
+        } else {
+            rest |= 1 << lane;
+        }
+    }
+    stage.untracked |= stage.lanes.v4 & !rest;
+    if rest != 0 {
+        look_up_rest_v4(snapshot, stage, rest);
+    }
+}
+
+/// The same for those that take more.
+#[inline(never)]
+fn look_up_rest_v4(snapshot: &Snapshot, stage: &mut Stage, lanes: u32) {
+    stage.claim(snapshot, lanes, |stage, lane| {
+        snapshot.map.lookup_v4(stage.flows.claims[lane].key())
     });
 }
 
@@ -224,8 +245,8 @@ impl Stage {
             match snapshot.shortcuts.mode(index) {
                 Some(Mode::Connection) => {}
                 Some(Mode::Hash) => {
-                    let hash = self.flows.hashes[lane];
-                    snapshot.shortcuts.prefetch_choice(index, hash);
+                    let slot = snapshot.shortcuts.slot(index, self.flows.hashes[lane]);
+                    self.flows.slots[lane] = slot.unwrap_or(Slot::NONE);
                     untracked |= 1 << lane;
                 }
                 Some(Mode::Source) | None => others |= 1 << lane,

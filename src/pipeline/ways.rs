@@ -103,9 +103,7 @@ impl Pipeline {
     #[inline(never)]
     fn steer_untracked<'s>(&mut self, snapshot: &'s Snapshot, stage: &Stage, ways: &mut Ways<'s>) {
         for lane in lanes_of(stage.untracked) {
-            let index = stage.service(snapshot, lane);
-            let hash = stage.flows.hashes[lane];
-            let id = index.and_then(|index| snapshot.shortcuts.choose(index, hash));
+            let id = snapshot.shortcuts.backend_at(stage.flows.slots[lane]);
             let way = id.and_then(|id| Some((id, snapshot.shortcuts.adjacency(id.get())?)));
             match way {
                 Some((id, adjacency)) => {

@@ -90,10 +90,14 @@ impl<K: Key> Exact<K> {
     /// The service of a key; [`ServiceIndex::NONE`] if there is none.
     #[inline(always)]
     pub(super) fn get(&self, key: K) -> ServiceIndex {
-        match self.places.get(self.home(key)) {
-            Some(&(there, service)) if there == key => service,
-            _ => self.look_on(key),
-        }
+        self.first(key).unwrap_or_else(|| self.look_on(key))
+    }
+
+    /// The service of a key, if it is where it is looked for first.
+    #[inline(always)]
+    pub(super) fn first(&self, key: K) -> Option<ServiceIndex> {
+        let &(there, service) = self.places.get(self.home(key))?;
+        (there == key).then_some(service)
     }
 
     /// As [`Exact::get`], for a key that is not in its first place.

@@ -103,6 +103,12 @@ impl Claim {
         Claim(key.0)
     }
 
+    /// The key, of an IPv4 packet whose service has not been looked up.
+    #[inline(always)]
+    pub fn key(self) -> V4Key {
+        V4Key(self.0)
+    }
+
     /// The service, if it was looked up already, else the key to do so.
     #[inline(always)]
     pub fn service(self) -> Result<ServiceIndex, V4Key> {
@@ -238,6 +244,12 @@ impl ServiceMap {
             ServiceIndex::NONE => self.rule_v4(key),
             found => found,
         }
+    }
+
+    /// As [`ServiceMap::lookup_v4`], if one comparison is enough to find it; else `None`.
+    #[inline(always)]
+    pub fn glance_v4(&self, key: V4Key) -> Option<ServiceIndex> {
+        self.v4.first(key.0)
     }
 
     /// As [`ServiceMap::lookup_v4`].

@@ -16,6 +16,8 @@ pub struct Shortcuts {
     /// The ways to the backends, by id.
     adjacencies: Box<[Adjacency]>,
     choices: Box<[Choice]>,
+    /// Those of services that are steered by hashes alone and have backends.
+    hashed: Box<[Option<Choice>]>,
     /// How each service is steered.
     modes: Box<[Mode]>,
     /// IPv4 packets [claim](Claim::of_v4) their service by their own key, else by the service's index.
@@ -56,10 +58,36 @@ struct Choice {
 
 impl Choice {
     #[inline(always)]
-    fn slot(&self, hash: FlowHash) -> usize {
+    fn slot(&self, hash: FlowHash) -> u32 {
         // A table's size is 32 bits.
-        hash.slot(self.slots.len() as u32) as usize
+        hash.slot(self.slots.len() as u32)
     }
+
+    #[inline(always)]
+    fn backend_at(&self, slot: u32) -> Option<BackendId> {
+        let backend = *self.slots.get(slot as usize)?;
+        self.backends.get(usize::from(backend)).copied()
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, slot: u32) {
+        hw::prefetch_near(self.slots.as_ptr().wrapping_add(slot as usize));
+    }
+}
+
+/// A slot in the table of a service that is steered by hashes alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    slot: u32,
+    service: ServiceIndex,
+}
+
+impl Slot {
+    /// Of no service.
+    pub const NONE: Slot = Slot {
+        slot: 0,
+        service: ServiceIndex::NONE,
+    };
 }
 
 impl Shortcuts {
@@ -86,9 +114,15 @@ impl Shortcuts {
             slots: Arc::clone(service.maglev.slots()),
             backends: Arc::clone(&service.backends),
         };
+        let choices: Box<[_]> = services.iter().map(choice).collect();
+        let hashed = choices.iter().zip(&modes).map(|(choice, mode)| {
+            let hashed = *mode == Mode::Hash && !choice.slots.is_empty();
+            hashed.then(|| choice.clone())
+        });
         Shortcuts {
             adjacencies: backends.iter().map(adjacency).collect(),
-            choices: services.iter().map(choice).collect(),
+            hashed: hashed.collect(),
+            choices,
             modes,
             claims_by_key,
         }
@@ -110,15 +144,31 @@ impl Shortcuts {
     #[inline(always)]
     pub fn choose(&self, index: ServiceIndex, hash: FlowHash) -> Option<BackendId> {
         let choice = self.choices.get(usize::from(index.0))?;
-        let backend = *choice.slots.get(choice.slot(hash))?;
-        choice.backends.get(usize::from(backend)).copied()
+        choice.backend_at(choice.slot(hash))
     }
 
     /// Asks for what [`Shortcuts::choose`] will look at, some time before.
     #[inline(always)]
     pub fn prefetch_choice(&self, index: ServiceIndex, hash: FlowHash) {
         if let Some(choice) = self.choices.get(usize::from(index.0)) {
-            hw::prefetch_near(choice.slots.as_ptr().wrapping_add(choice.slot(hash)));
+            choice.prefetch(choice.slot(hash));
         }
+    }
+
+    /// The slot of a flow of a service that is steered by hashes alone, which is asked for; `None` of other
+    /// services, and if no backend has slots.
+    #[inline(always)]
+    pub fn slot(&self, service: ServiceIndex, hash: FlowHash) -> Option<Slot> {
+        let choice = self.hashed.get(usize::from(service.0))?.as_ref()?;
+        let slot = choice.slot(hash);
+        choice.prefetch(slot);
+        Some(Slot { slot, service })
+    }
+
+    /// The backend that has a slot.
+    #[inline(always)]
+    pub fn backend_at(&self, Slot { slot, service }: Slot) -> Option<BackendId> {
+        let choice = self.hashed.get(usize::from(service.0))?.as_ref()?;
+        choice.backend_at(slot)
     }
 }

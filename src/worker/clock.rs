@@ -14,11 +14,11 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The time at the start of a round in which `burst` was received.
+    /// The time of a round in which `burst` was received, and that began when the counter stood at `ticks`.
     #[inline]
-    pub fn now(&mut self, burst: &Burst) -> Nanos {
+    pub fn at(&mut self, ticks: u64, burst: &Burst) -> Nanos {
         match self {
-            Clock::Tsc(tsc) => tsc.now(),
+            Clock::Tsc(tsc) => tsc.at(ticks),
             Clock::Capture(latest) => {
                 let newest = burst.iter().filter_map(|m| m.rx_timestamp_ns()).max();
                 *latest = (*latest).max(Nanos(newest.unwrap_or(0)));
@@ -45,12 +45,6 @@ impl TscClock {
             start,
             scale: scale as u64,
         }
-    }
-
-    /// The time now.
-    #[inline]
-    pub fn now(&self) -> Nanos {
-        self.at(dpdk::thread::tsc())
     }
 
     #[inline]

@@ -107,7 +107,7 @@ impl Worker {
     /// time-stamp counter, and when nothing has come for long it sleeps. Returns the next `last`.
     #[inline]
     pub fn turn(&mut self, last: u64, observer: &mut impl Observer) -> u64 {
-        let received = self.round(observer);
+        let received = self.round_at(last, observer);
         let now = dpdk::thread::tsc();
         self.account(received, now.wrapping_sub(last));
         if let Some(sleep) = self.idle.after(received) {
@@ -126,13 +126,19 @@ impl Worker {
     /// the number of packets received.
     #[inline]
     pub fn round(&mut self, observer: &mut impl Observer) -> usize {
+        self.round_at(dpdk::thread::tsc(), observer)
+    }
+
+    /// As [`Worker::round`], begun at this reading of the time-stamp counter.
+    #[inline(always)]
+    fn round_at(&mut self, ticks: u64, observer: &mut impl Observer) -> usize {
         let snapshot = self.reader.current();
         let mut received = 0;
         for (index, input) in self.inputs.iter_mut().enumerate() {
             let ingress = PortIndex(index as u8);
             let newest = input.receive();
             observer.done(Step::Receive);
-            let now = self.clock.now(&newest.burst);
+            let now = self.clock.at(ticks, &newest.burst);
             self.pipeline.advance(now);
             if !newest.burst.is_empty() {
                 received += newest.burst.len();
