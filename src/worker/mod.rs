@@ -112,7 +112,7 @@ impl Worker {
         self.account(received, now.wrapping_sub(last));
         if let Some(sleep) = self.idle.after(received) {
             self.reader.park();
-            std::thread::sleep(sleep);
+            self.idle.sleep(sleep);
             // Asleep is not busy, whatever the next round finds.
             let woken = dpdk::thread::tsc();
             self.counters.total_cycles.add(woken.wrapping_sub(now));
