@@ -136,7 +136,7 @@ pub fn compile(
         accept: config.tunnel_accept().iter().map(|p| prefix(*p)).collect(),
         source_affinity: services.iter().any(|service| service.source_affinity),
         all_tracked: services.iter().all(|service| service.tracked),
-        shortcuts: Shortcuts::new(&map, &services, &backends),
+        shortcuts: Shortcuts::new(&map, &config.pool.hash_key, &services, &backends),
         map,
         services: services.into(),
         backends: backends.into(),

@@ -5,9 +5,10 @@
 
 use crate::hw;
 use crate::table::HashKey;
+use crate::table::claim::{Claim, ClaimKey};
 use crate::table::conn::{Look, Segment, Wanted};
 use crate::table::hash::{BURST, FlowHash};
-use crate::table::service::{Claim, ServiceIndex};
+use crate::table::service::ServiceIndex;
 use crate::table::shortcuts::{Mode, Slot};
 use crate::table::snapshot::{PortIndex, PortView, Snapshot};
 use crate::wire::{IpProtocol, TrafficClass};
@@ -95,8 +96,20 @@ impl Stage {
     }
 
     /// The service of the plain packet in this lane.
+    #[inline(always)]
     pub(super) fn service(&self, snapshot: &Snapshot, lane: usize) -> Option<ServiceIndex> {
-        snapshot.service_of(self.flows.claims[lane % BURST])
+        let claim = self.flows.claims[lane % BURST];
+        let found = match claim.service() {
+            Some(index) => index,
+            None if self.lanes.v6 >> lane & 1 != 0 => self.service_v6(snapshot, lane),
+            None => snapshot.map.lookup_v4(claim.v4_key()),
+        };
+        (found != ServiceIndex::NONE).then_some(found)
+    }
+
+    #[inline(never)]
+    fn service_v6(&self, snapshot: &Snapshot, lane: usize) -> ServiceIndex {
+        snapshot.map.lookup_v6(self.plain.v6_key(lane))
     }
 
     /// The plain packet in this lane.
@@ -141,51 +154,47 @@ pub(super) fn look_up<F: Frame>(
     stage.lanes = plain::read(port, frames, fields, &mut stage.plain);
     if stage.lanes.v4 != 0 {
         stage.flows.read_v4(&stage.plain, &snapshot.hash_key, look);
-        if !snapshot.shortcuts.claims_by_key {
+        if !snapshot.shortcuts.claims_by_key.0 {
             look_up_v4(snapshot, stage);
         }
     }
     if stage.lanes.v6 != 0 {
-        look_up_v6(snapshot, look, stage);
+        let keys = (&snapshot.hash_key, &snapshot.shortcuts.claim_key);
+        let lanes = stage.lanes.v6;
+        stage.flows.read_v6(lanes, &stage.plain, keys, look);
+        if !snapshot.shortcuts.claims_by_key.1 {
+            look_up_v6(snapshot, stage);
+        }
     }
 }
 
 /// Finds the services of IPv4 packets where their own keys do not say enough.
 #[inline(never)]
 fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
-    let mut rest = 0u32;
-    for lane in lanes_of(stage.lanes.v4) {
-        let (key, hash) = (stage.flows.claims[lane].key(), stage.flows.hashes[lane]);
-        if let Some(index) = snapshot.map.glance_v4(key)
-            && let Some(slot) = snapshot.shortcuts.slot(index, hash)
-        {
-            stage.flows.slots[lane] = slot;
-        } else {
-            rest |= 1 << lane;
-        }
-    }
-    stage.untracked |= stage.lanes.v4 & !rest;
+    let (lanes, map) = (stage.lanes.v4, &snapshot.map);
+    // What they have claimed so far is their keys.
+    let rest = stage.claim(snapshot, lanes, |stage, lane| {
+        map.glance_v4(stage.flows.claims[lane].v4_key())
+    });
     if rest != 0 {
-        look_up_rest_v4(snapshot, stage, rest);
+        stage.claim_rest(snapshot, rest, |stage, lane| {
+            map.lookup_v4(stage.flows.claims[lane].v4_key())
+        });
     }
 }
 
-/// The same for those that take more.
+/// As [`look_up_v4`], of IPv6 packets.
 #[inline(never)]
-fn look_up_rest_v4(snapshot: &Snapshot, stage: &mut Stage, lanes: u32) {
-    stage.claim(snapshot, lanes, |stage, lane| {
-        snapshot.map.lookup_v4(stage.flows.claims[lane].key())
+fn look_up_v6(snapshot: &Snapshot, stage: &mut Stage) {
+    let (lanes, map) = (stage.lanes.v6, &snapshot.map);
+    let rest = stage.claim(snapshot, lanes, |stage, lane| {
+        map.glance_v6(stage.plain.v6_key(lane))
     });
-}
-
-/// Hashes IPv6 packets and finds their services.
-#[inline(never)]
-fn look_up_v6(snapshot: &Snapshot, look: Look<'_>, stage: &mut Stage) {
-    let (lanes, key) = (stage.lanes.v6, &snapshot.hash_key);
-    stage.flows.read_v6(lanes, &stage.plain, key, look);
-    stage.claim(snapshot, lanes, |stage, lane| {
-        snapshot.map.lookup_v6(stage.plain.v6_key(lane))
-    });
+    if rest != 0 {
+        stage.claim_rest(snapshot, rest, |stage, lane| {
+            map.lookup_v6(stage.plain.v6_key(lane))
+        });
+    }
 }
 
 impl Flows {
@@ -207,9 +216,15 @@ impl Flows {
         );
     }
 
-    /// The hashes of the IPv6 packets in `lanes` and the entries they leave as they are.
-    fn read_v6(&mut self, lanes: u32, plain: &Plain, key: &HashKey, look: Look<'_>) {
-        let key = *key;
+    /// The same of the IPv6 packets in `lanes`.
+    fn read_v6(
+        &mut self,
+        lanes: u32,
+        plain: &Plain,
+        (key, secret): (&HashKey, &ClaimKey),
+        look: Look<'_>,
+    ) {
+        let (key, secret) = (*key, *secret);
         hw::vectorised(
             plain,
             self,
@@ -220,6 +235,8 @@ impl Flows {
                     let read = 0u64.wrapping_sub(u64::from(lanes >> lane & 1));
                     let (old, new) = (flows.hashes[lane].0 & !read, hash.0 & read);
                     flows.hashes[lane] = FlowHash(old | new);
+                    let claim = Claim::of_v6(plain.v6_key(lane), &secret);
+                    flows.claims[lane] = flows.claims[lane].or(claim, read);
                     let wanted = look.wanted(hash, plain.says[lane]);
                     flows.wanted[lane] = flows.wanted[lane].or(wanted, read);
                 }
@@ -229,16 +246,43 @@ impl Flows {
 }
 
 impl Stage {
-    /// Notes the services of plain packets. Those without one, and those whose service steers by source, are
-    /// not plain.
+    /// Notes the services of plain packets that a glance finds and that are steered by connections or by hashes
+    /// alone; returns the lanes of the others.
     #[inline(always)]
     fn claim(
         &mut self,
         snapshot: &Snapshot,
         lanes: u32,
+        glance: impl Fn(&Stage, usize) -> Option<ServiceIndex>,
+    ) -> u32 {
+        let (mut tracked, mut rest) = (0u32, 0u32);
+        for lane in lanes_of(lanes) {
+            let Some(index) = glance(self, lane) else {
+                rest |= 1 << lane;
+                continue;
+            };
+            if let Some(slot) = snapshot.shortcuts.slot(index, self.flows.hashes[lane]) {
+                self.flows.slots[lane] = slot;
+            } else if snapshot.shortcuts.mode(index) == Some(Mode::Connection) {
+                self.flows.claims[lane] = Claim::of_service(index);
+                tracked |= 1 << lane;
+            } else {
+                rest |= 1 << lane;
+            }
+        }
+        self.untracked |= lanes & !tracked & !rest;
+        rest
+    }
+
+    /// The same for those that take more. Those without a service, and those whose service steers by source, are
+    /// not plain.
+    #[inline(never)]
+    fn claim_rest(
+        &mut self,
+        snapshot: &Snapshot,
+        lanes: u32,
         look_up: impl Fn(&Stage, usize) -> ServiceIndex,
     ) {
-        let (mut untracked, mut others) = (0u32, 0u32);
         for lane in lanes_of(lanes) {
             let index = look_up(self, lane);
             self.flows.claims[lane] = Claim::of_service(index);
@@ -247,13 +291,11 @@ impl Stage {
                 Some(Mode::Hash) => {
                     let slot = snapshot.shortcuts.slot(index, self.flows.hashes[lane]);
                     self.flows.slots[lane] = slot.unwrap_or(Slot::NONE);
-                    untracked |= 1 << lane;
+                    self.untracked |= 1 << lane;
                 }
-                Some(Mode::Source) | None => others |= 1 << lane,
+                Some(Mode::Source) | None => self.lanes = self.lanes.without(1 << lane),
             }
         }
-        self.untracked |= untracked;
-        self.lanes = self.lanes.without(others);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What forwarding a plain packet to a backend takes, in one cache line: the proof that the packet is for the
 //! backend's service, and the rewrite. Routers call the like an adjacency.
 
-use super::service::Claim;
+use super::claim::Claim;
 use super::snapshot::{Backend, BackendState, Delivery, PortIndex};
 
 /// Shortest headers of an adjacency: Ethernet and IPv4.

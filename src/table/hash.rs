@@ -149,6 +149,11 @@ impl FlowBlocks {
         blocks
     }
 
+    /// Blocks that are no tuple's: a tuple has a length.
+    pub fn without_length(first: u64) -> Self {
+        FlowBlocks { first, last: 0 }
+    }
+
     /// SipHash-1-3 of the two blocks.
     pub fn hash(self, key: &HashKey) -> FlowHash {
         FlowHash(sip13_two_blocks(key.k0(), key.k1(), self.first, self.last))

@@ -23,6 +23,7 @@
 //! | [`publish`] | the swap: one publisher's value, read by every worker once per burst | control |
 
 pub mod adjacency;
+pub mod claim;
 pub mod conn;
 pub mod counters;
 mod exact;

@@ -80,47 +80,6 @@ impl From<Address> for IpAddr {
     }
 }
 
-/// What a packet shows about its service, to be compared with what the service's packets have to show. It
-/// means nothing under another snapshot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Claim(u64);
-
-impl Claim {
-    /// Of no packet.
-    pub const NONE: Claim = Claim(u64::MAX);
-
-    /// Of a packet that the service was looked up for.
-    #[inline(always)]
-    pub fn of_service(index: ServiceIndex) -> Self {
-        // No key of an IPv4 packet has this bit.
-        Claim(1 << 63 | u64::from(index.0))
-    }
-
-    /// Of an IPv4 packet where every IPv4 service has its address, protocol and port for itself: such a key
-    /// outranks all others, so equality is all there is to matching.
-    #[inline(always)]
-    pub fn of_v4(key: V4Key) -> Self {
-        Claim(key.0)
-    }
-
-    /// The key, of an IPv4 packet whose service has not been looked up.
-    #[inline(always)]
-    pub fn key(self) -> V4Key {
-        V4Key(self.0)
-    }
-
-    /// The service, if it was looked up already, else the key to do so.
-    #[inline(always)]
-    pub fn service(self) -> Result<ServiceIndex, V4Key> {
-        if self.0 >> 63 != 0 {
-            // The index was 16 bits.
-            Ok(ServiceIndex(self.0 as u16))
-        } else {
-            Err(V4Key(self.0))
-        }
-    }
-}
-
 /// The compiled match: exact keys in hash tables, everything else in precedence order.
 ///
 /// A full-length VIP with exact protocol and exact port outranks every other rule, so the tables are
@@ -129,10 +88,19 @@ impl Claim {
 pub struct ServiceMap {
     v4: Exact<u64>,
     v6: Exact<(u64, u64, u32)>,
-    /// The keys of IPv4 services that have one for themselves, by index.
-    v4_keys: Box<[Option<V4Key>]>,
+    /// The keys of services that have one for themselves, by index.
+    keys: Box<[Option<ExactKey>]>,
     rules: Box<[Rule]>,
     vips: Box<[(Address, u32)]>,
+}
+
+/// What all packets of a service have in common that is one address, protocol and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExactKey {
+    /// Of an IPv4 service.
+    V4(V4Key),
+    /// Of an IPv6 service.
+    V6(V6Key),
 }
 
 /// What an IPv4 service is found by: destination address, destination port and protocol, read as
@@ -145,6 +113,18 @@ impl V4Key {
     #[inline(always)]
     pub fn from_wire(protocol: u8, destination: u32, port: u16) -> Self {
         V4Key(u64::from(destination) | u64::from(port) << 32 | u64::from(protocol) << 48)
+    }
+
+    /// All of it; the upper eight bits are zero.
+    #[inline(always)]
+    pub fn word(self) -> u64 {
+        self.0
+    }
+
+    /// The key that is this word.
+    #[inline(always)]
+    pub fn from_word(word: u64) -> Self {
+        V4Key(word)
     }
 }
 
@@ -165,8 +145,9 @@ impl V6Key {
         }
     }
 
+    /// All of it.
     #[inline(always)]
-    fn words(self) -> (u64, u64, u32) {
+    pub fn words(self) -> (u64, u64, u32) {
         (self.destination.0, self.destination.1, self.tail)
     }
 }
@@ -183,15 +164,14 @@ struct Rule {
 impl ServiceMap {
     /// Compiles the keys; a service's index is its position in `keys`.
     pub fn new(keys: &[ServiceKey]) -> Self {
+        let exact: Box<[_]> = keys.iter().map(exact_key).collect();
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for (index, key) in keys.iter().enumerate().filter(|(_, key)| key.is_exact()) {
+        for (index, key) in exact.iter().enumerate() {
             let service = ServiceIndex(index as u16);
-            let (protocol, port) = (key.protocol.unwrap_or_default(), key.ports.0);
-            match key.vip {
-                IpAddr::V4(vip) => v4.push((v4_key(vip.to_bits(), protocol, port).0, service)),
-                IpAddr::V6(vip) => {
-                    v6.push((v6_key(vip.to_bits(), protocol, port).words(), service))
-                }
+            match key {
+                Some(ExactKey::V4(key)) => v4.push((key.word(), service)),
+                Some(ExactKey::V6(key)) => v6.push((key.words(), service)),
+                None => {}
             }
         }
         let mut rules: Vec<_> = keys
@@ -207,16 +187,8 @@ impl ServiceMap {
             ports: k.ports,
             service: ServiceIndex(index as u16),
         });
-        let v4_keys = keys.iter().map(|key| match key.vip {
-            IpAddr::V4(vip) if key.is_exact() => Some(v4_key(
-                vip.to_bits(),
-                key.protocol.unwrap_or_default(),
-                key.ports.0,
-            )),
-            _ => None,
-        });
         ServiceMap {
-            v4_keys: v4_keys.collect(),
+            keys: exact,
             v4: Exact::new(&v4),
             v6: Exact::new(&v6),
             rules: rules.collect(),
@@ -252,6 +224,12 @@ impl ServiceMap {
         self.v4.first(key.0)
     }
 
+    /// As [`ServiceMap::glance_v4`].
+    #[inline(always)]
+    pub fn glance_v6(&self, key: V6Key) -> Option<ServiceIndex> {
+        self.v6.first(key.words())
+    }
+
     /// As [`ServiceMap::lookup_v4`].
     #[inline(always)]
     pub fn lookup_v6(&self, key: V6Key) -> ServiceIndex {
@@ -276,16 +254,15 @@ impl ServiceMap {
         self.rule(Address::V6(destination), protocol, port.swap_bytes())
     }
 
-    /// What all packets of an IPv4 service have in common, if it is one address, protocol and port.
-    pub fn v4_key(&self, index: ServiceIndex) -> Option<V4Key> {
-        self.v4_keys.get(usize::from(index.0)).copied().flatten()
+    /// What all packets of a service have in common, if it is one address, protocol and port.
+    pub fn exact_key(&self, index: ServiceIndex) -> Option<ExactKey> {
+        self.keys.get(usize::from(index.0)).copied().flatten()
     }
 
-    /// Every IPv4 service is one address, protocol and port.
-    pub fn is_exact_v4(&self) -> bool {
-        self.rules
-            .iter()
-            .all(|rule| matches!(rule.vip, Address::V6(_)))
+    /// Whether every service of IPv4, and of IPv6, is one address, protocol and port.
+    pub fn are_exact(&self) -> (bool, bool) {
+        let is_v4 = |rule: &Rule| matches!(rule.vip, Address::V4(_));
+        (!self.rules.iter().any(is_v4), self.rules.iter().all(is_v4))
     }
 
     /// Whether the address belongs to any VIP, whatever protocol and port.
@@ -306,6 +283,14 @@ impl ServiceMap {
             })
             .map_or(ServiceIndex::NONE, |r| r.service)
     }
+}
+
+fn exact_key(key: &ServiceKey) -> Option<ExactKey> {
+    let (protocol, port) = (key.protocol?, key.ports.0);
+    key.is_exact().then(|| match key.vip {
+        IpAddr::V4(vip) => ExactKey::V4(v4_key(vip.to_bits(), protocol, port)),
+        IpAddr::V6(vip) => ExactKey::V6(v6_key(vip.to_bits(), protocol, port)),
+    })
 }
 
 #[inline]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::hw;
 
 use super::adjacency::Adjacency;
-use super::service::{Claim, ServiceIndex, ServiceMap};
+use super::claim::{Claim, ClaimKey};
+use super::service::{ExactKey, ServiceIndex, ServiceMap};
 use super::snapshot::{Backend, Service};
-use super::{BackendId, FlowHash};
+use super::{BackendId, FlowHash, HashKey};
 
 /// See the module.
 #[derive(Debug)]
@@ -20,8 +21,11 @@ pub struct Shortcuts {
     hashed: Box<[Option<Choice>]>,
     /// How each service is steered.
     modes: Box<[Mode]>,
-    /// IPv4 packets [claim](Claim::of_v4) their service by their own key, else by the service's index.
-    pub claims_by_key: bool,
+    /// Whether IPv4 packets, and IPv6 packets, [claim](Claim) their service by their own key, else by the service's
+    /// index.
+    pub claims_by_key: (bool, bool),
+    /// What claims of IPv6 packets are made with.
+    pub claim_key: ClaimKey,
 }
 
 /// What decides where the packets of a service go.
@@ -92,12 +96,20 @@ impl Slot {
 
 impl Shortcuts {
     /// Arranges services, and backends by id.
-    pub fn new(map: &ServiceMap, services: &[Service], backends: &[Option<Backend>]) -> Self {
+    pub fn new(
+        map: &ServiceMap,
+        hash_key: &HashKey,
+        services: &[Service],
+        backends: &[Option<Backend>],
+    ) -> Self {
         let modes: Box<[_]> = services.iter().map(Mode::of).collect();
         let by_connections = modes.iter().all(|mode| *mode == Mode::Connection);
-        let claims_by_key = map.is_exact_v4() && by_connections;
-        let claim = |index| match map.v4_key(index) {
-            Some(key) if claims_by_key => Claim::of_v4(key),
+        let (v4, v6) = map.are_exact();
+        let claims_by_key = (v4 && by_connections, v6 && by_connections);
+        let claim_key = ClaimKey::new(hash_key);
+        let claim = |index| match map.exact_key(index) {
+            Some(ExactKey::V4(key)) if claims_by_key.0 => Claim::of_v4(key),
+            Some(ExactKey::V6(key)) if claims_by_key.1 => Claim::of_v6(key, &claim_key),
             _ => Claim::of_service(index),
         };
         let adjacency = |backend: &Option<Backend>| match backend {
@@ -125,6 +137,7 @@ impl Shortcuts {
             choices,
             modes,
             claims_by_key,
+            claim_key,
         }
     }
 

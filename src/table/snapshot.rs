@@ -11,7 +11,7 @@ use super::{
     limiter::SharedBucket,
     maglev::Maglev,
     peers::Peers,
-    service::{Address, Claim, ServiceIndex, ServiceMap},
+    service::{Address, ServiceIndex, ServiceMap},
     shortcuts::Shortcuts,
     template::{LinkHeader, Template},
 };
@@ -260,15 +260,6 @@ impl Snapshot {
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.backends.get(id.get() as usize)?.as_ref()
-    }
-
-    /// The service of packets with this claim.
-    pub fn service_of(&self, claim: Claim) -> Option<ServiceIndex> {
-        let index = match claim.service() {
-            Ok(index) => index,
-            Err(key) => self.map.lookup_v4(key),
-        };
-        (index != ServiceIndex::NONE).then_some(index)
     }
 
     /// The service at an index.
