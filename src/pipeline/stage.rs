@@ -173,11 +173,11 @@ pub(super) fn look_up<F: Frame>(
 fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
     let (lanes, map) = (stage.lanes.v4, &snapshot.map);
     // What they have claimed so far is their keys.
-    let rest = stage.claim(snapshot, lanes, |stage, lane| {
+    let rest = stage.find_slots(snapshot, lanes, |stage, lane| {
         map.glance_v4(stage.flows.claims[lane].v4_key())
     });
     if rest != 0 {
-        stage.claim_rest(snapshot, rest, |stage, lane| {
+        stage.claim(snapshot, rest, |stage, lane| {
             map.lookup_v4(stage.flows.claims[lane].v4_key())
         });
     }
@@ -187,11 +187,11 @@ fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
 #[inline(never)]
 fn look_up_v6(snapshot: &Snapshot, stage: &mut Stage) {
     let (lanes, map) = (stage.lanes.v6, &snapshot.map);
-    let rest = stage.claim(snapshot, lanes, |stage, lane| {
+    let rest = stage.find_slots(snapshot, lanes, |stage, lane| {
         map.glance_v6(stage.plain.v6_key(lane))
     });
     if rest != 0 {
-        stage.claim_rest(snapshot, rest, |stage, lane| {
+        stage.claim(snapshot, rest, |stage, lane| {
             map.lookup_v6(stage.plain.v6_key(lane))
         });
     }
@@ -246,43 +246,42 @@ impl Flows {
 }
 
 impl Stage {
-    /// Notes the services of plain packets that a glance finds and that are steered by connections or by hashes
-    /// alone; returns the lanes of the others.
+    /// Finds the slots of plain packets whose services a glance finds and that are steered by hashes alone; returns
+    /// the lanes of the others.
     #[inline(always)]
-    fn claim(
+    fn find_slots(
         &mut self,
         snapshot: &Snapshot,
         lanes: u32,
         glance: impl Fn(&Stage, usize) -> Option<ServiceIndex>,
     ) -> u32 {
-        let (mut tracked, mut rest) = (0u32, 0u32);
+        if !snapshot.shortcuts.hashes {
+            return lanes;
+        }
+        let mut rest = 0u32;
         for lane in lanes_of(lanes) {
-            let Some(index) = glance(self, lane) else {
-                rest |= 1 << lane;
-                continue;
-            };
-            if let Some(slot) = snapshot.shortcuts.slot(index, self.flows.hashes[lane]) {
-                self.flows.slots[lane] = slot;
-            } else if snapshot.shortcuts.mode(index) == Some(Mode::Connection) {
-                self.flows.claims[lane] = Claim::of_service(index);
-                tracked |= 1 << lane;
-            } else {
-                rest |= 1 << lane;
+            let hash = self.flows.hashes[lane];
+            let service = glance(self, lane);
+            let slot = service.and_then(|service| snapshot.shortcuts.slot(service, hash));
+            match slot {
+                Some(slot) => self.flows.slots[lane] = slot,
+                None => rest |= 1 << lane,
             }
         }
-        self.untracked |= lanes & !tracked & !rest;
+        self.untracked |= lanes & !rest;
         rest
     }
 
-    /// The same for those that take more. Those without a service, and those whose service steers by source, are
-    /// not plain.
-    #[inline(never)]
-    fn claim_rest(
+    /// Notes the services of plain packets. Those without one, and those whose service steers by source, are not
+    /// plain.
+    #[inline(always)]
+    fn claim(
         &mut self,
         snapshot: &Snapshot,
         lanes: u32,
         look_up: impl Fn(&Stage, usize) -> ServiceIndex,
     ) {
+        let (mut untracked, mut others) = (0u32, 0u32);
         for lane in lanes_of(lanes) {
             let index = look_up(self, lane);
             self.flows.claims[lane] = Claim::of_service(index);
@@ -291,11 +290,13 @@ impl Stage {
                 Some(Mode::Hash) => {
                     let slot = snapshot.shortcuts.slot(index, self.flows.hashes[lane]);
                     self.flows.slots[lane] = slot.unwrap_or(Slot::NONE);
-                    self.untracked |= 1 << lane;
+                    untracked |= 1 << lane;
                 }
-                Some(Mode::Source) | None => self.lanes = self.lanes.without(1 << lane),
+                Some(Mode::Source) | None => others |= 1 << lane,
             }
         }
+        self.untracked |= untracked;
+        self.lanes = self.lanes.without(others);
     }
 }
 

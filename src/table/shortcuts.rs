@@ -21,6 +21,8 @@ pub struct Shortcuts {
     hashed: Box<[Option<Choice>]>,
     /// How each service is steered.
     modes: Box<[Mode]>,
+    /// Some service is steered by hashes alone.
+    pub hashes: bool,
     /// Whether IPv4 packets, and IPv6 packets, [claim](Claim) their service by their own key, else by the service's
     /// index.
     pub claims_by_key: (bool, bool),
@@ -127,6 +129,7 @@ impl Shortcuts {
             backends: Arc::clone(&service.backends),
         };
         let choices: Box<[_]> = services.iter().map(choice).collect();
+        let hashes = modes.contains(&Mode::Hash);
         let hashed = choices.iter().zip(&modes).map(|(choice, mode)| {
             let hashed = *mode == Mode::Hash && !choice.slots.is_empty();
             hashed.then(|| choice.clone())
@@ -134,6 +137,7 @@ impl Shortcuts {
         Shortcuts {
             adjacencies: backends.iter().map(adjacency).collect(),
             hashed: hashed.collect(),
+            hashes,
             choices,
             modes,
             claims_by_key,
