@@ -134,8 +134,6 @@ pub fn compile(
         local: local_addresses(config, macs),
         broadcasts: broadcasts(config),
         accept: config.tunnel_accept().iter().map(|p| prefix(*p)).collect(),
-        source_affinity: services.iter().any(|service| service.source_affinity),
-        all_tracked: services.iter().all(|service| service.tracked),
         shortcuts: Shortcuts::new(&map, &config.pool.hash_key, &services, &backends),
         map,
         services: services.into(),

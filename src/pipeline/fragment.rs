@@ -12,7 +12,7 @@ use crate::wire::{Fragment, IpProtocol};
 
 use super::classify::Parsed;
 use super::frame::Frame;
-use super::steer::{Refusal, is_tracked};
+use super::steer::Refusal;
 use super::verdict::{DropReason, Verdict};
 use super::{Pipeline, no_service};
 
@@ -114,9 +114,7 @@ impl Pipeline {
         index: ServiceIndex,
         hash: FlowHash,
     ) -> Option<BackendId> {
-        if !is_tracked(snapshot, index) {
-            return None;
-        }
+        snapshot.service(index).filter(|service| service.tracked)?;
         let (tick, timeouts) = (self.now.tick(), self.conns.timeouts());
         let others = self.shared.tables.get().into_iter().flatten();
         std::iter::once(self.conns.table())

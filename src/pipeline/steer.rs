@@ -30,13 +30,14 @@ impl Pipeline {
         index: ServiceIndex,
         parsed: &Parsed,
     ) -> Result<(BackendId, &'s Backend), Refusal> {
+        let service = snapshot.service(index).ok_or(Refusal::NoBackend)?;
         let says = segment(parsed.protocol, parsed.flags);
-        let (hash, segment) = if snapshot.source_affinity {
-            entry_of(snapshot, index, parsed, says)
+        let (hash, segment) = if service.source_affinity {
+            (affinity_key(snapshot, service, parsed), lasting(says))
         } else {
             (parsed.hash, says)
         };
-        if !snapshot.all_tracked && !is_tracked(snapshot, index) {
+        if !service.tracked {
             return choose(snapshot, index, hash, says, self.now);
         }
         self.pin(snapshot, index, hash, segment, says)
@@ -131,31 +132,6 @@ fn choose(
         .ok_or(Refusal::NoBackend)?;
     let backend = snapshot.backend(id).ok_or(Refusal::NoBackend)?;
     Ok((id, backend))
-}
-
-/// The entry a packet belongs to where some services steer by source address: its hash, and what the
-/// packet says to it.
-#[cold]
-fn entry_of(
-    snapshot: &Snapshot,
-    index: ServiceIndex,
-    parsed: &Parsed,
-    says: Segment,
-) -> (FlowHash, Segment) {
-    match snapshot.service(index) {
-        Some(service) if service.source_affinity => {
-            (affinity_key(snapshot, service, parsed), lasting(says))
-        }
-        _ => (parsed.hash, says),
-    }
-}
-
-/// Whether a service pins its connections.
-#[cold]
-pub(super) fn is_tracked(snapshot: &Snapshot, index: ServiceIndex) -> bool {
-    snapshot
-        .service(index)
-        .is_none_or(|service| service.tracked)
 }
 
 /// Whether the service's limit lets the packet through. What starts no connection always passes: after a

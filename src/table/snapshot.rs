@@ -239,10 +239,6 @@ pub struct Snapshot {
     pub backends: Box<[Option<Backend>]>,
     /// What plain packets look up of all that.
     pub shortcuts: Shortcuts,
-    /// Some service hashes by source, destination and protocol alone.
-    pub source_affinity: bool,
-    /// No service leaves its connections untracked.
-    pub all_tracked: bool,
     /// Next hops, by index.
     pub hops: Box<[Hop]>,
     /// Life times of connection table entries.
