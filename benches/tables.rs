@@ -10,8 +10,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rustyrail::hw;
 use rustyrail::table::conn::{ConnOwner, ConnSettings, Segment};
-use rustyrail::table::hash::{BURST, V4Flows, flow_hash_v4, flow_hash_v4_burst, flow_hash_v6};
+use rustyrail::table::hash::{BURST, V4Flows, flow_hash_v4, flow_hash_v6};
 use rustyrail::table::publish::Publisher;
 use rustyrail::table::{BackendId, FlowHash, HashKey, Nanos};
 
@@ -53,7 +54,13 @@ fn hash(c: &mut Bench) {
             *ports = lane as u32 | 443 << 16;
         }
         let mut out = [FlowHash::default(); BURST];
-        b.iter(|| flow_hash_v4_burst(&key(), black_box(&burst), black_box(&mut out)));
+        let key = key();
+        let hash_all = |flows: &V4Flows, out: &mut [FlowHash; BURST]| {
+            for (lane, out) in out.iter_mut().enumerate() {
+                *out = flows.hash(&key, lane);
+            }
+        };
+        b.iter(|| hw::vectorised(black_box(&burst), black_box(&mut out), hash_all));
     });
     group.finish();
 }
@@ -105,11 +112,11 @@ fn conn_find(c: &mut Bench) {
                         next += 1;
                     }
                     if let Lookup::Staged = way {
-                        now.iter().for_each(|&hash| owner.prefetch(hash));
+                        now.iter().for_each(|&hash| owner.look().prefetch(hash));
                     }
                     for (&hash, &coming) in now.iter().zip(&ahead) {
                         if let Lookup::Pipelined = way {
-                            owner.prefetch(coming);
+                            owner.look().prefetch(coming);
                         }
                         if let Some(found) = owner.find(hash) {
                             found.touch(Segment::TcpData);

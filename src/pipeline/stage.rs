@@ -272,6 +272,14 @@ impl Stage {
         rest
     }
 
+    /// Notes the service of a packet, and asks for its flow's Maglev slot.
+    #[inline(always)]
+    fn expect_new_flow(&mut self, snapshot: &Snapshot, lane: usize, index: ServiceIndex) {
+        self.flows.claims[lane] = Claim::of_service(index);
+        let hash = self.flows.hashes[lane];
+        snapshot.shortcuts.prefetch_choice(index, hash);
+    }
+
     /// Notes the services of plain packets. Those without one, and those whose service steers by source, are not
     /// plain.
     #[inline(always)]
@@ -338,19 +346,28 @@ impl Pipeline {
     /// Finds the services of a burst whose flows are new, most likely, and asks for their Maglev slots.
     #[cold]
     fn expect_new_flows(snapshot: &Snapshot, stage: &mut Stage) {
-        for lane in lanes_of(stage.tracked()) {
+        let mut rest = stage.tracked();
+        if snapshot.shortcuts.claims_by_key.0 {
+            // The same in fewer steps.
+            for lane in lanes_of(rest & stage.lanes.v4) {
+                let key = stage.flows.claims[lane].v4_key();
+                if let Some(index) = snapshot.map.glance_v4(key) {
+                    stage.expect_new_flow(snapshot, lane, index);
+                    rest &= !(1 << lane);
+                }
+            }
+        }
+        for lane in lanes_of(rest) {
             if let Some(index) = stage.service(snapshot, lane) {
-                stage.flows.claims[lane] = Claim::of_service(index);
-                let hash = stage.flows.hashes[lane];
-                snapshot.shortcuts.prefetch_choice(index, hash);
+                stage.expect_new_flow(snapshot, lane, index);
             }
         }
     }
 
     /// Asks for the connection buckets of a burst that came behind none.
     pub fn prefetch(&self, stage: &Stage) {
-        let hashes = stage.flows.hashes.iter().take(stage.len);
-        hashes.for_each(|hash| self.conns.prefetch(*hash));
+        let (look, hashes) = (self.conns.look(), stage.flows.hashes.iter());
+        hashes.take(stage.len).for_each(|hash| look.prefetch(*hash));
     }
 }
 

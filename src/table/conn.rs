@@ -30,7 +30,7 @@ mod timeouts;
 
 use std::sync::atomic::Ordering;
 
-use crate::hw::{self, LINE_WORDS, Line, Lines};
+use crate::hw::{LINE_WORDS, Line, Lines};
 use crate::table::{FlowHash, IdSet, Tick};
 
 pub use entry::{Entry, Segment};
@@ -95,12 +95,6 @@ impl ConnTable {
     /// The table's memory, for the check that it lies on huge pages.
     pub fn memory(&self) -> &Lines {
         &self.lines
-    }
-
-    /// Asks for a flow's bucket, some time before it is looked up.
-    #[inline(always)]
-    pub fn prefetch(&self, hash: FlowHash) {
-        hw::prefetch_read(self.line(hash));
     }
 
     #[inline(always)]

@@ -10,9 +10,9 @@
 //! with one compression and three finalisation rounds.
 
 pub use super::key::{HashKey, HashKeyError};
-pub use super::lanes::{V4Flows, V6Flows, flow_hash_v4_burst, flow_hash_v6_burst};
+pub use super::lanes::{V4Flows, V6Flows};
 
-/// Packets hashed together by [`flow_hash_v4_burst`]: the size of a receive burst.
+/// Packets hashed together: the size of a receive burst.
 pub const BURST: usize = 32;
 
 /// The 64-bit hash of a packet's tuple. Its low bits choose the connection bucket, its high 32 bits
@@ -277,6 +277,7 @@ mod tests {
     use siphasher::sip::SipHasher13;
 
     use super::*;
+    use crate::hw;
 
     fn reference(key: [u8; 16], parts: &[&[u8]]) -> FlowHash {
         let mut hasher = SipHasher13::new_with_key(&key);
@@ -335,8 +336,12 @@ mod tests {
                 }
             }
             let mut out = [[FlowHash::default(); BURST]; 2];
-            flow_hash_v4_burst(&key, &v4, &mut out[0]);
-            flow_hash_v6_burst(&key, &v6, &mut out[1]);
+            hw::vectorised(&(v4, v6), &mut out, |(v4, v6), out| {
+                let [first, second] = out;
+                for (lane, (first, second)) in first.iter_mut().zip(second).enumerate() {
+                    (*first, *second) = (v4.hash(&key, lane), v6.hash(&key, lane));
+                }
+            });
             for (lane, &(p, s, d, sp, dp)) in tuples.iter().enumerate() {
                 prop_assert_eq!(out[0][lane], flow_hash_v4(&key, p, first4(s), first4(d), sp, dp));
                 prop_assert_eq!(out[1][lane], flow_hash_v6(&key, p, s, d, sp, dp));

@@ -1,7 +1,6 @@
 //! The flow hashes of a whole burst at once, in plain loops that the compiler turns into vector code.
 
 use super::hash::{BURST, FlowHash, HashKey, LENGTH_SHIFT, Sip13, sip13_two_blocks};
-use crate::hw;
 
 /// The 5-tuples of a burst of IPv4 packets as a structure of arrays. What stands in the packets in several
 /// bytes is read as a little-endian number: addresses, and both ports together. Lanes never set keep
@@ -25,24 +24,9 @@ pub struct V6Flows {
     pub ports: [u32; BURST],
 }
 
-/// Hashes all [`BURST`] lanes: what [`flow_hash_v4`](super::hash::flow_hash_v4) answers for each. Work is
-/// per burst, not per packet: half-empty bursts cost as much as full ones, and are cheap anyway.
-pub fn flow_hash_v4_burst(key: &HashKey, flows: &V4Flows, out: &mut [FlowHash; BURST]) {
-    let key = *key;
-    hw::vectorised(
-        flows,
-        out,
-        #[inline(always)]
-        |flows, out| {
-            for (lane, out) in out.iter_mut().enumerate() {
-                *out = flows.hash(&key, lane);
-            }
-        },
-    );
-}
-
 impl V4Flows {
-    /// The hash of one lane, for a loop over all of them.
+    /// The hash of one lane, for a loop over all of them: what [`flow_hash_v4`](super::hash::flow_hash_v4) answers.
+    /// Work is per burst, not per packet: half-empty bursts cost as much as full ones, and are cheap anyway.
     #[inline(always)]
     pub fn hash(&self, key: &HashKey, lane: usize) -> FlowHash {
         let protocol = u64::from(self.protocol[lane]);
@@ -54,21 +38,6 @@ impl V4Flows {
         let last = destination >> 24 | ports << 8 | 13 << LENGTH_SHIFT;
         FlowHash(sip13_two_blocks(key.k0(), key.k1(), first, last))
     }
-}
-
-/// As [`flow_hash_v4_burst`].
-pub fn flow_hash_v6_burst(key: &HashKey, flows: &V6Flows, out: &mut [FlowHash; BURST]) {
-    let key = *key;
-    hw::vectorised(
-        flows,
-        out,
-        #[inline(always)]
-        |flows, out| {
-            for (lane, out) in out.iter_mut().enumerate() {
-                *out = flows.hash(&key, lane);
-            }
-        },
-    );
 }
 
 impl V6Flows {

@@ -223,12 +223,6 @@ impl ConnOwner {
         &self.stats
     }
 
-    /// Asks for a flow's bucket, some time before [`ConnOwner::find`].
-    #[inline(always)]
-    pub fn prefetch(&self, hash: FlowHash) {
-        self.table.prefetch(hash);
-    }
-
     /// A look at the table as of now, for a burst of packets of which most change nothing.
     #[inline(always)]
     pub fn look(&self) -> Look<'_> {
