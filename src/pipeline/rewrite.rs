@@ -7,7 +7,7 @@ use zerocopy::network_endian::U16;
 use crate::table::adjacency::Adjacency;
 use crate::table::hash::FlowHash;
 use crate::table::snapshot::{Backend, Delivery, Hop, PortIndex, Snapshot};
-use crate::table::template::{Template, entropy_host_v4, entropy_host_v6};
+use crate::table::template::{Template, entropy_host_v4, entropy_host_v6, gue_source_port};
 use crate::wire::checksum::{self, pseudo_v6};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
@@ -17,10 +17,6 @@ use super::frame::Frame;
 use super::packet::Packet;
 use super::verdict::{DropReason, Verdict};
 
-/// First source port of GUE packets: the dynamic range, of which 14 bits come from the flow hash.
-const GUE_SOURCE_BASE: u16 = 49152;
-const GUE_SOURCE_MASK: u16 = 0x3fff;
-
 /// Puts the headers of an adjacency in front of a plain packet, which lies in the frame from `start` to `end`;
 /// returns the bytes of the frame. What it has no headers for, and what is too long, is for [`forward`];
 /// nothing has changed then. No plain packet is too short for the headers to be written.
@@ -28,11 +24,12 @@ const GUE_SOURCE_MASK: u16 = 0x3fff;
 pub(super) fn forward_plain<F: Frame>(
     frame: &mut F,
     (start, end, class): (u32, u32, u8),
+    hash: &FlowHash,
     adjacency: &Adjacency,
 ) -> Option<usize> {
     let len = adjacency.room_for(end.wrapping_sub(start))?;
     let packet = frame.rewrap(start as usize, end as usize, len)?;
-    adjacency.write(packet, class)
+    adjacency.write(packet, class, hash)
 }
 
 /// Sends the packet to `backend`: wrapped, addressed to the next hop, or held until that is known.
@@ -251,7 +248,7 @@ fn update_transport(transport: &mut [u8], packet: &Packet, old: &[u8], new: &[u8
 
 fn patch_gue(packet: &mut [u8], outer_v6: bool, hash: FlowHash) {
     let ip_len = if outer_v6 { 40 } else { 20 };
-    let port = GUE_SOURCE_BASE | (hash.tag() as u16 & GUE_SOURCE_MASK);
+    let port = gue_source_port(hash);
     let (ip, udp) = packet.split_at_mut(ip_len);
     let len = udp.len() as u16;
     udp[..2].copy_from_slice(&port.to_be_bytes());

@@ -243,8 +243,9 @@ impl Pipeline {
                 look.prefetch(behind.flows.hashes[lane]);
             }
             let len = frame.data().len();
+            let (extent, hash) = (stage.extent(lane), &stage.flows.hashes[lane]);
             if let Some(adjacency) = ways.adjacencies[lane]
-                && let Some(total) = rewrite::forward_plain(frame, stage.extent(lane), adjacency)
+                && let Some(total) = rewrite::forward_plain(frame, extent, hash, adjacency)
             {
                 if let Some(backend) = backends.get(ways.ids[lane] as usize) {
                     backend.count(len);

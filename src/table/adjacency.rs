@@ -1,8 +1,10 @@
 //! What forwarding a plain packet to a backend takes, in one cache line: the proof that the packet is for the
 //! backend's service, and the rewrite. Routers call the like an adjacency.
 
+use super::FlowHash;
 use super::claim::Claim;
 use super::snapshot::{Backend, BackendState, Delivery, PortIndex};
+use super::template::gue_source_port;
 
 /// Shortest headers of an adjacency: Ethernet and IPv4.
 const SHORTEST: usize = 34;
@@ -13,8 +15,9 @@ const OTHER: u8 = 1;
 /// Bytes of the headers that are written word by word from the front, and those from the end.
 const HEAD: usize = 32;
 const TAIL: usize = 16;
-/// Where the outer IPv4 header starts.
+/// Where the outer IPv4 header starts, and what is behind it.
 const L3: usize = 14;
+const L4: usize = L3 + 20;
 
 /// The way of plain packets to one backend.
 #[derive(Debug, Clone)]
@@ -23,8 +26,10 @@ pub struct Adjacency {
     /// What a packet has to claim to be for the backend's service; [`Claim::NONE`] if connections of the
     /// service have no entries of their own, or the backend keeps none.
     pub claim: Claim,
-    /// One's complement sum of the outer IPv4 header without length, DSCP and ECN, folded to 16 bits.
-    sum: u32,
+    /// One's complement sum of the outer IPv4 header without length, DSCP and ECN.
+    sum: u16,
+    /// UDP and GUE stand in the tail.
+    gue: bool,
     /// Largest outer packet the way carries, in bytes.
     mtu: u16,
     port: u8,
@@ -45,6 +50,7 @@ impl Adjacency {
     pub const NONE: Adjacency = Adjacency {
         claim: Claim::NONE,
         sum: 0,
+        gue: false,
         mtu: 0,
         port: 0,
         len: 0,
@@ -67,18 +73,24 @@ impl Adjacency {
         let rewrite = Some(template.bytes()).filter(|_| plain);
         match (rewrite, backend.egress) {
             (Some(bytes), Some(port)) => {
-                let mut head = words(&bytes[..HEAD]);
+                let (mut head, mut tail) =
+                    (words(&bytes[..HEAD]), words(&bytes[bytes.len() - TAIL..]));
                 // The template has its own length there.
                 head[2] &= !0xffff;
+                if template.gue {
+                    // And there, in the UDP header.
+                    tail[1] &= !0xffff;
+                }
                 Adjacency {
                     claim,
                     // The template's sum holds the headers' own length.
-                    sum: fold(template.partial_sum - u32::from(template.overhead())).into(),
+                    sum: fold(template.partial_sum - u32::from(template.overhead())),
+                    gue: template.gue,
                     mtu: backend.mtu,
                     port: port.0,
                     len: template.len,
                     head,
-                    tail: words(&bytes[bytes.len() - TAIL..]),
+                    tail,
                 }
             }
             _ => Adjacency {
@@ -112,31 +124,42 @@ impl Adjacency {
     }
 
     /// Writes the headers to the front of `packet`, which has room for them before an inner packet with this
-    /// DSCP and ECN; returns the length of both. `None`, and the packet good for nothing, if it is too short to
-    /// be one.
+    /// DSCP and ECN and of this flow; returns the length of both. `None`, and the packet good for nothing, if it is
+    /// too short to be one.
     ///
     /// In words, with what changes from packet to packet put into them before they are stored: measured, a third
     /// cheaper than a copy of the template that is corrected in place.
     #[inline(always)]
     #[must_use]
-    pub fn write(&self, packet: &mut [u8], class: u8) -> Option<usize> {
+    pub fn write(&self, packet: &mut [u8], class: u8, hash: &FlowHash) -> Option<usize> {
         let len = packet.len();
         let out = packet.first_chunk_mut::<LONGEST>()?;
         // At least the length of what has just been found.
         let total = (len - L3) as u32;
-        let sum = !fold(self.sum + total + u32::from(class));
+        let sum = !fold(u32::from(self.sum) + total + u32::from(class));
         let [a, b, c, d] = self.head;
         put(out, 0, a)?;
         put(out, 8, b | u64::from(class) << 56)?;
         put(out, 16, c | u64::from((total as u16).swap_bytes()))?;
         put(out, 24, d | u64::from(sum.swap_bytes()))?;
         let end = usize::from(self.len);
+        let [first, mut last] = self.tail;
         if end > HEAD + 8 {
-            put(out, end.wrapping_sub(16), self.tail[0])?;
+            put(out, end.wrapping_sub(16), first)?;
+            if self.gue {
+                last |= gue(out, len, *hash);
+            }
         }
-        put(out, end.wrapping_sub(8), self.tail[1])?;
+        put(out, end.wrapping_sub(8), last)?;
         Some(len)
     }
+}
+
+/// Writes the source port of GUE; returns the word that has the length of the UDP packet.
+#[cold]
+fn gue(out: &mut [u8; LONGEST], len: usize, hash: FlowHash) -> u64 {
+    out[L4..L4 + 2].copy_from_slice(&gue_source_port(hash).to_be_bytes());
+    u64::from(((len - L4) as u16).swap_bytes())
 }
 
 /// Bytes as little-endian words; their number is that of the bytes.
@@ -207,17 +230,20 @@ mod tests {
             to: [u8; 4],
             class: u8,
             inner in 28u16..1400,
+            hash: u64,
             tunnel in prop::sample::select(vec![
                 Tunnel::Gre { key: None },
                 Tunnel::Gre { key: Some(7) },
                 Tunnel::Ipip,
+                Tunnel::Gue { port: 6080 },
             ]),
         ) {
             let backend = backend(LINK, to, tunnel, BackendState::Up);
             let adjacency = Adjacency::new(&backend, claim());
             let len = adjacency.room_for(inner.into()).expect("room");
             let mut packet = vec![0xee; len + usize::from(inner)];
-            prop_assert_eq!(adjacency.write(&mut packet, class), Some(packet.len()));
+            let hash = FlowHash(hash);
+            prop_assert_eq!(adjacency.write(&mut packet, class, &hash), Some(packet.len()));
             prop_assert!(checksum::is_valid(&packet[L3..L3 + 20]));
             let mut expected = backend.template.bytes().to_vec();
             prop_assert_eq!(expected.len(), len);
@@ -225,6 +251,10 @@ mod tests {
             expected[L3 + 2..L3 + 4].copy_from_slice(&((len - L3) as u16 + inner).to_be_bytes());
             let sum = backend.template.checksum_of(inner, class, 0);
             expected[L3 + 10..L3 + 12].copy_from_slice(&sum.to_be_bytes());
+            if tunnel == (Tunnel::Gue { port: 6080 }) {
+                expected[L4..L4 + 2].copy_from_slice(&gue_source_port(hash).to_be_bytes());
+                expected[L4 + 4..L4 + 6].copy_from_slice(&(8 + 4 + inner).to_be_bytes());
+            }
             prop_assert_eq!(&packet[..len], expected);
             prop_assert!(packet[len..].iter().all(|byte| *byte == 0xee));
         }
@@ -251,7 +281,9 @@ mod tests {
             egress: None,
             ..up(LINK, gre)
         };
-        for backend in [up(tagged, gre), up(LINK, Tunnel::Gue { port: 6080 }), held] {
+        let mut spread = up(LINK, gre);
+        spread.template.entropy_bits = 8;
+        for backend in [up(tagged, gre), spread, held] {
             let adjacency = Adjacency::new(&backend, claim());
             assert_eq!(adjacency.room_for(28), None);
             assert!(adjacency.leads_somewhere());

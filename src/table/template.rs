@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::FlowHash;
+
 /// Longest template: Ethernet with two tags (22), IPv6 (40), UDP (8) and GUE (4), rounded up to what lets a
 /// [`Backend`](super::snapshot::Backend) be two cache lines.
 pub const TEMPLATE_LEN: usize = 76;
@@ -153,6 +155,14 @@ pub fn entropy_host_v6(hash: u64, bits: u8) -> u128 {
     if bits > 1 { host.max(1) } else { host }
 }
 
+/// The UDP source port of GUE packets: of the dynamic range, 14 bits of it from the flow hash.
+#[inline(always)]
+pub fn gue_source_port(hash: FlowHash) -> u16 {
+    const BASE: u16 = 49152;
+    const MASK: u16 = 0x3fff;
+    BASE | (hash.tag() as u16 & MASK)
+}
+
 impl Template {
     /// Compiles the headers from `source` to `destination`.
     ///
@@ -262,9 +272,9 @@ impl Template {
     }
 
     /// A tunnel over IPv4 on an untagged link, with nothing in it that depends on the packet but its
-    /// length, DSCP and ECN.
+    /// length, DSCP and ECN, and the UDP source port of GUE.
     pub fn is_plain(&self) -> bool {
-        !self.outer_v6 && self.link_len == 14 && self.entropy_bits == 0 && !self.gue
+        !self.outer_v6 && self.link_len == 14 && self.entropy_bits == 0
     }
 
     /// Bytes the tunnel adds to the inner packet, link header not counted.
