@@ -8,6 +8,7 @@
 
 pub mod classify;
 mod echo;
+mod flows;
 mod fragment;
 pub mod frame;
 mod icmp;

@@ -357,8 +357,9 @@ fn le64<const N: usize>(head: &[u8; N], at: usize) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::flows::look_up;
     use super::super::packet::Packet;
-    use super::super::stage::{Stage, look_up, read};
+    use super::super::stage::{Stage, read};
     use super::Fields;
     use crate::pipeline::classify::Kind;
     use crate::table::conn::{ConnOwner, ConnSettings};

@@ -3,20 +3,17 @@
 //! Every step is a loop of its own over the whole burst: short loops keep many packets in the core's window
 //! at once, so that the memory one of them waits for is waited for by all.
 
-use crate::hw;
-use crate::table::HashKey;
-use crate::table::claim::{Claim, ClaimKey};
-use crate::table::conn::{Look, Segment, Wanted};
-use crate::table::hash::{BURST, FlowHash};
+use crate::table::conn::Segment;
+use crate::table::hash::BURST;
 use crate::table::service::ServiceIndex;
-use crate::table::shortcuts::{Mode, Slot};
-use crate::table::snapshot::{PortIndex, PortView, Snapshot};
+use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::wire::{IpProtocol, TrafficClass};
 
 use super::classify::{Parsed, classify};
+use super::flows::{Flows, look_up};
 use super::frame::Frame;
 use super::packet::Packet;
-use super::plain::{self, Fields, Plain, Read};
+use super::plain::{Plain, Read};
 use super::{Pipeline, flow_hash};
 
 /// What is known of a burst between its two stages.
@@ -34,28 +31,11 @@ pub struct Stage {
     pub(super) ingress: PortIndex,
 }
 
-/// The flows of a burst, as arrays.
-#[derive(Debug)]
-pub(super) struct Flows {
-    pub(super) hashes: [FlowHash; BURST],
-    /// What packets show about their service.
-    pub(super) claims: [Claim; BURST],
-    /// The entries that packets leave as they are.
-    pub(super) wanted: [Wanted; BURST],
-    /// The slots of packets whose services are not tracked.
-    pub(super) slots: [Slot; BURST],
-}
-
 impl Stage {
     /// An empty stage.
     pub fn new() -> Self {
         Stage {
-            flows: Flows {
-                hashes: [FlowHash(0); BURST],
-                claims: [Claim::NONE; BURST],
-                wanted: [Wanted::default(); BURST],
-                slots: [Slot::NONE; BURST],
-            },
+            flows: Flows::new(),
             plain: Plain::default(),
             lanes: Read::default(),
             untracked: 0,
@@ -139,172 +119,6 @@ impl Stage {
 impl Default for Stage {
     fn default() -> Self {
         Stage::new()
-    }
-}
-
-/// Reads the plain frames of a burst, hashes their flows and finds out what they claim.
-#[inline(always)]
-pub(super) fn look_up<F: Frame>(
-    snapshot: &Snapshot,
-    (port, frames): (&PortView, &[F]),
-    look: Look<'_>,
-    fields: &mut Fields,
-    stage: &mut Stage,
-) {
-    stage.lanes = plain::read(port, frames, fields, &mut stage.plain);
-    if stage.lanes.v4 != 0 {
-        stage.flows.read_v4(&stage.plain, &snapshot.hash_key, look);
-        if !snapshot.shortcuts.claims_by_key.0 {
-            look_up_v4(snapshot, stage);
-        }
-    }
-    if stage.lanes.v6 != 0 {
-        let keys = (&snapshot.hash_key, &snapshot.shortcuts.claim_key);
-        let lanes = stage.lanes.v6;
-        stage.flows.read_v6(lanes, &stage.plain, keys, look);
-        if !snapshot.shortcuts.claims_by_key.1 {
-            look_up_v6(snapshot, stage);
-        }
-    }
-}
-
-/// Finds the services of IPv4 packets where their own keys do not say enough.
-#[inline(never)]
-fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
-    let (lanes, map) = (stage.lanes.v4, &snapshot.map);
-    // What they have claimed so far is their keys.
-    let rest = stage.find_slots(snapshot, lanes, |stage, lane| {
-        map.glance_v4(stage.flows.claims[lane].v4_key())
-    });
-    if rest != 0 {
-        stage.claim(snapshot, rest, |stage, lane| {
-            map.lookup_v4(stage.flows.claims[lane].v4_key())
-        });
-    }
-}
-
-/// As [`look_up_v4`], of IPv6 packets.
-#[inline(never)]
-fn look_up_v6(snapshot: &Snapshot, stage: &mut Stage) {
-    let (lanes, map) = (stage.lanes.v6, &snapshot.map);
-    let rest = stage.find_slots(snapshot, lanes, |stage, lane| {
-        map.glance_v6(stage.plain.v6_key(lane))
-    });
-    if rest != 0 {
-        stage.claim(snapshot, rest, |stage, lane| {
-            map.lookup_v6(stage.plain.v6_key(lane))
-        });
-    }
-}
-
-impl Flows {
-    /// The hashes of IPv4 packets, what they claim by themselves, and the entries they leave as they are.
-    fn read_v4(&mut self, plain: &Plain, key: &HashKey, look: Look<'_>) {
-        let key = *key;
-        hw::vectorised(
-            plain,
-            self,
-            #[inline(always)]
-            |plain, flows| {
-                for lane in 0..BURST {
-                    let hash = plain.v4.hash(&key, lane);
-                    flows.hashes[lane] = hash;
-                    flows.claims[lane] = Claim::of_v4(plain.v4_key(lane));
-                    flows.wanted[lane] = look.wanted(hash, plain.says[lane]);
-                }
-            },
-        );
-    }
-
-    /// The same of the IPv6 packets in `lanes`.
-    fn read_v6(
-        &mut self,
-        lanes: u32,
-        plain: &Plain,
-        (key, secret): (&HashKey, &ClaimKey),
-        look: Look<'_>,
-    ) {
-        let (key, secret) = (*key, *secret);
-        hw::vectorised(
-            plain,
-            self,
-            #[inline(always)]
-            |plain, flows| {
-                for lane in 0..BURST {
-                    let hash = plain.v6.hash(&key, lane);
-                    let read = 0u64.wrapping_sub(u64::from(lanes >> lane & 1));
-                    let (old, new) = (flows.hashes[lane].0 & !read, hash.0 & read);
-                    flows.hashes[lane] = FlowHash(old | new);
-                    let claim = Claim::of_v6(plain.v6_key(lane), &secret);
-                    flows.claims[lane] = flows.claims[lane].or(claim, read);
-                    let wanted = look.wanted(hash, plain.says[lane]);
-                    flows.wanted[lane] = flows.wanted[lane].or(wanted, read);
-                }
-            },
-        );
-    }
-}
-
-impl Stage {
-    /// Finds the slots of plain packets whose services a glance finds and that are steered by hashes alone; returns
-    /// the lanes of the others.
-    #[inline(always)]
-    fn find_slots(
-        &mut self,
-        snapshot: &Snapshot,
-        lanes: u32,
-        glance: impl Fn(&Stage, usize) -> Option<ServiceIndex>,
-    ) -> u32 {
-        if !snapshot.shortcuts.hashes {
-            return lanes;
-        }
-        let mut rest = 0u32;
-        for lane in lanes_of(lanes) {
-            let hash = self.flows.hashes[lane];
-            let service = glance(self, lane);
-            let slot = service.and_then(|service| snapshot.shortcuts.slot(service, hash));
-            match slot {
-                Some(slot) => self.flows.slots[lane] = slot,
-                None => rest |= 1 << lane,
-            }
-        }
-        self.untracked |= lanes & !rest;
-        rest
-    }
-
-    /// Notes the service of a packet, and asks for its flow's Maglev slot.
-    #[inline(always)]
-    fn expect_new_flow(&mut self, snapshot: &Snapshot, lane: usize, index: ServiceIndex) {
-        self.flows.claims[lane] = Claim::of_service(index);
-        let hash = self.flows.hashes[lane];
-        snapshot.shortcuts.prefetch_choice(index, hash);
-    }
-
-    /// Notes the services of plain packets. Those without one, and those whose service steers by source, are not
-    /// plain.
-    #[inline(always)]
-    fn claim(
-        &mut self,
-        snapshot: &Snapshot,
-        lanes: u32,
-        look_up: impl Fn(&Stage, usize) -> ServiceIndex,
-    ) {
-        let (mut untracked, mut others) = (0u32, 0u32);
-        for lane in lanes_of(lanes) {
-            let index = look_up(self, lane);
-            self.flows.claims[lane] = Claim::of_service(index);
-            match snapshot.shortcuts.mode(index) {
-                Some(Mode::Connection) => {}
-                Some(Mode::Hash) => {
-                    let slot = snapshot.shortcuts.slot(index, self.flows.hashes[lane]);
-                    self.flows.slots[lane] = slot.unwrap_or(Slot::NONE);
-                    untracked |= 1 << lane;
-                }
-                Some(Mode::Source) | None => others |= 1 << lane,
-            }
-        }
-        self.untracked |= untracked;
-        self.lanes = self.lanes.without(others);
     }
 }
 

@@ -10,7 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 const SPINS: u32 = 4_096;
 /// The first sleep.
 const SHORTEST: Duration = Duration::from_micros(20);
-/// What falling asleep and waking up may use of a core, in percent. Five were asked for.
+/// What falling asleep and waking up may use of a core, in percent.
 const SHARE: f64 = 4.2;
 /// The longest sleep is as long as that takes: waking up costs 3 us of a core on some machines and 20 us on others,
 /// most of them virtual. But never longer than this, so that a worker is back well within 1 ms, and never shorter.

@@ -1,0 +1,286 @@
+//! What the flows of a burst are: their hashes, what they show about their services, and what is looked for in the
+//! connection table or in Maglev tables.
+
+use crate::hw;
+use crate::table::HashKey;
+use crate::table::claim::{Claim, ClaimKey};
+use crate::table::conn::{Look, Wanted};
+use crate::table::hash::{BURST, FlowHash};
+use crate::table::service::ServiceIndex;
+use crate::table::shortcuts::{Mode, Slot};
+use crate::table::snapshot::{PortView, Snapshot};
+
+use super::frame::Frame;
+use super::plain::{self, Fields, Plain};
+use super::stage::{Stage, lanes_of};
+
+/// The flows of a burst, as arrays.
+#[derive(Debug)]
+pub(super) struct Flows {
+    pub(super) hashes: [FlowHash; BURST],
+    /// What packets show about their service.
+    pub(super) claims: [Claim; BURST],
+    /// The entries that packets leave as they are.
+    pub(super) wanted: [Wanted; BURST],
+    /// The slots of packets whose services are not tracked.
+    pub(super) slots: [Slot; BURST],
+}
+
+impl Flows {
+    /// None.
+    pub(super) fn new() -> Self {
+        Flows {
+            hashes: [FlowHash(0); BURST],
+            claims: [Claim::NONE; BURST],
+            wanted: [Wanted::default(); BURST],
+            slots: [Slot::NONE; BURST],
+        }
+    }
+}
+
+/// Reads the plain frames of a burst, hashes their flows and finds out what they claim.
+#[inline(always)]
+pub(super) fn look_up<F: Frame>(
+    snapshot: &Snapshot,
+    (port, frames): (&PortView, &[F]),
+    look: Look<'_>,
+    fields: &mut Fields,
+    stage: &mut Stage,
+) {
+    stage.lanes = plain::read(port, frames, fields, &mut stage.plain);
+    if stage.lanes.v4 != 0 {
+        stage.flows.read_v4(&stage.plain, &snapshot.hash_key, look);
+        if !snapshot.shortcuts.claims_by_key.0 {
+            look_up_v4(snapshot, stage);
+        }
+    }
+    if stage.lanes.v6 != 0 {
+        let keys = (&snapshot.hash_key, &snapshot.shortcuts.claim_key);
+        let lanes = stage.lanes.v6;
+        stage.flows.read_v6(lanes, &stage.plain, keys, look);
+        if !snapshot.shortcuts.claims_by_key.1 {
+            look_up_v6(snapshot, stage);
+        }
+    }
+}
+
+/// Finds the services of IPv4 packets where their own keys do not say enough.
+#[inline(never)]
+fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
+    let (lanes, map) = (stage.lanes.v4, &snapshot.map);
+    // What they have claimed so far is their keys.
+    let rest = stage.find_slots(snapshot, lanes, |stage, lane| {
+        map.glance_v4(stage.flows.claims[lane].v4_key())
+    });
+    if rest != 0 {
+        stage.claim(snapshot, rest, |stage, lane| {
+            map.lookup_v4(stage.flows.claims[lane].v4_key())
+        });
+    }
+}
+
+/// As [`look_up_v4`], of IPv6 packets.
+#[inline(never)]
+fn look_up_v6(snapshot: &Snapshot, stage: &mut Stage) {
+    let (lanes, map) = (stage.lanes.v6, &snapshot.map);
+    let rest = stage.find_slots(snapshot, lanes, |stage, lane| {
+        map.glance_v6(stage.plain.v6_key(lane))
+    });
+    if rest != 0 {
+        stage.claim(snapshot, rest, |stage, lane| {
+            map.lookup_v6(stage.plain.v6_key(lane))
+        });
+    }
+}
+
+impl Flows {
+    /// The hashes of IPv4 packets, what they claim by themselves, and the entries they leave as they are.
+    fn read_v4(&mut self, plain: &Plain, key: &HashKey, look: Look<'_>) {
+        let key = *key;
+        hw::vectorised(
+            plain,
+            self,
+            #[inline(always)]
+            |plain, flows| {
+                for lane in 0..BURST {
+                    let hash = plain.v4.hash(&key, lane);
+                    flows.hashes[lane] = hash;
+                    flows.claims[lane] = Claim::of_v4(plain.v4_key(lane));
+                    flows.wanted[lane] = look.wanted(hash, plain.says[lane]);
+                }
+            },
+        );
+    }
+
+    /// The same of the IPv6 packets in `lanes`.
+    fn read_v6(
+        &mut self,
+        lanes: u32,
+        plain: &Plain,
+        (key, secret): (&HashKey, &ClaimKey),
+        look: Look<'_>,
+    ) {
+        let (key, secret) = (*key, *secret);
+        hw::vectorised(
+            plain,
+            self,
+            #[inline(always)]
+            |plain, flows| {
+                for lane in 0..BURST {
+                    let hash = plain.v6.hash(&key, lane);
+                    let read = 0u64.wrapping_sub(u64::from(lanes >> lane & 1));
+                    let (old, new) = (flows.hashes[lane].0 & !read, hash.0 & read);
+                    flows.hashes[lane] = FlowHash(old | new);
+                    let claim = Claim::of_v6(plain.v6_key(lane), &secret);
+                    flows.claims[lane] = flows.claims[lane].or(claim, read);
+                    let wanted = look.wanted(hash, plain.says[lane]);
+                    flows.wanted[lane] = flows.wanted[lane].or(wanted, read);
+                }
+            },
+        );
+    }
+}
+
+impl Stage {
+    /// Finds the slots of plain packets whose services a glance finds and that are steered by hashes alone; returns
+    /// the lanes of the others.
+    #[inline(always)]
+    fn find_slots(
+        &mut self,
+        snapshot: &Snapshot,
+        lanes: u32,
+        glance: impl Fn(&Stage, usize) -> Option<ServiceIndex>,
+    ) -> u32 {
+        if !snapshot.shortcuts.hashes {
+            return lanes;
+        }
+        let mut rest = 0u32;
+        for lane in lanes_of(lanes) {
+            let hash = self.flows.hashes[lane];
+            let service = glance(self, lane);
+            let slot = service.and_then(|service| snapshot.shortcuts.slot(service, hash));
+            match slot {
+                Some(slot) => self.flows.slots[lane] = slot,
+                None => rest |= 1 << lane,
+            }
+        }
+        self.untracked |= lanes & !rest;
+        rest
+    }
+
+    /// Notes the service of a packet, and asks for its flow's Maglev slot.
+    #[inline(always)]
+    pub(super) fn expect_new_flow(
+        &mut self,
+        snapshot: &Snapshot,
+        lane: usize,
+        index: ServiceIndex,
+    ) {
+        self.flows.claims[lane] = Claim::of_service(index);
+        let hash = self.flows.hashes[lane];
+        snapshot.shortcuts.prefetch_choice(index, hash);
+    }
+
+    /// Notes the services of plain packets. Those without one, and those whose service steers by source, are not
+    /// plain.
+    #[inline(always)]
+    fn claim(
+        &mut self,
+        snapshot: &Snapshot,
+        lanes: u32,
+        look_up: impl Fn(&Stage, usize) -> ServiceIndex,
+    ) {
+        let (mut untracked, mut others) = (0u32, 0u32);
+        for lane in lanes_of(lanes) {
+            let index = look_up(self, lane);
+            self.flows.claims[lane] = Claim::of_service(index);
+            match snapshot.shortcuts.mode(index) {
+                Some(Mode::Connection) => {}
+                Some(Mode::Hash) => {
+                    let slot = snapshot.shortcuts.slot(index, self.flows.hashes[lane]);
+                    self.flows.slots[lane] = slot.unwrap_or(Slot::NONE);
+                    untracked |= 1 << lane;
+                }
+                Some(Mode::Source) | None => others |= 1 << lane,
+            }
+        }
+        self.untracked |= untracked;
+        self.lanes = self.lanes.without(others);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::conn::{ConnOwner, ConnSettings};
+    use crate::testkit::{Frame, Rail, ether};
+
+    const NODE: &str = r#"
+        [node]
+        name = "rail-a"
+        workers = [0]
+        control_core = 1
+        [pool]
+        hash_key = "000102030405060708090a0b0c0d0e0f"
+        table_size = 251
+        [[port]]
+        device = "net_null0"
+        address = ["192.0.2.10/24"]
+        gateway = ["192.0.2.1"]
+        mtu = 1600
+    "#;
+    const V4: &str = "203.0.113.10";
+    const V6: &str = "2001:db8:1::10";
+
+    /// A service with a backend of its own.
+    fn service(vip: &str, port: u16, what: &str) -> String {
+        let name = format!("{}-{port}", vip.replace([':', '.'], "-"));
+        let last = port % 250;
+        format!(
+            "[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\n{what}\n\
+             backend = [{{ name = \"one\", address = \"198.18.0.{last}\" }}]\n"
+        )
+    }
+
+    /// Else no known flow would be recognised by a look at its entry alone.
+    #[test]
+    fn packets_claim_what_the_ways_to_their_backends_want() {
+        let exact = |vip, port| service(vip, port, &format!("port = {port}"));
+        let three = [exact(V4, 443), exact(V6, 444), exact(V6, 445)].concat();
+        let with = |more: String| [NODE, &three, &more].concat();
+        let conns = ConnOwner::new(&ConnSettings {
+            flows: 1,
+            ..ConnSettings::default()
+        });
+        let conns = conns.expect("a small table");
+        for (pool, by_key) in [
+            (with(String::new()), (true, true)),
+            (with(service("203.0.113.11", 1, "")), (false, true)),
+            (with(service("2001:db8:1::11", 1, "")), (true, false)),
+            (
+                with(service(V4, 1, "port = 1\ntrack = false")),
+                (false, false),
+            ),
+        ] {
+            let rail = Rail::new(&pool);
+            let snapshot = rail.snapshot();
+            assert_eq!(snapshot.shortcuts.claims_by_key, by_key);
+            let v6 = |port| ether().ipv6("2001:db8::7", V6).tcp(7, port).ack();
+            let v4 = ether().ipv4("198.51.100.7", V4).tcp(7, 443).ack();
+            let frames =
+                [v4.build(), v6(444).build(), v6(445).build()].map(|bytes| Frame::new(&bytes));
+            let mut stage = Stage::new();
+            let burst = (&snapshot.ports[0], frames.as_slice());
+            let fields = &mut Fields::default();
+            look_up(snapshot, burst, conns.look(), fields, &mut stage);
+            for (lane, claims_by_key) in [by_key.0, by_key.1, by_key.1].into_iter().enumerate() {
+                let claim = stage.flows.claims[lane];
+                assert_eq!(claim.service().is_none(), claims_by_key);
+                let index = stage.service(snapshot, lane).expect("a service");
+                let id = snapshot.service(index).expect("it").backends[0];
+                let way = snapshot.shortcuts.adjacency(id.get()).expect("a way");
+                assert_eq!(way.claim, claim, "lane {lane}");
+            }
+        }
+    }
+}
