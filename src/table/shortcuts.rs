@@ -16,6 +16,8 @@ use super::{BackendId, FlowHash, HashKey};
 pub struct Shortcuts {
     /// The ways to the backends, by id.
     adjacencies: Box<[Adjacency]>,
+    /// The backends of all services, one service behind the other.
+    members: Box<[BackendId]>,
     choices: Box<[Choice]>,
     /// Those of services that are steered by hashes alone and have backends.
     hashed: Box<[Option<Choice>]>,
@@ -59,7 +61,8 @@ impl Mode {
 struct Choice {
     /// The slots of the service's Maglev table; none if no backend has any.
     slots: Arc<[u16]>,
-    backends: Arc<[BackendId]>,
+    /// Where the service's backends begin among those of all services.
+    first: u32,
 }
 
 impl Choice {
@@ -69,10 +72,11 @@ impl Choice {
         hash.slot(self.slots.len() as u32)
     }
 
+    /// Which of the backends of all services has a slot.
     #[inline(always)]
-    fn backend_at(&self, slot: u32) -> Option<BackendId> {
+    fn member(&self, slot: u32) -> Option<usize> {
         let backend = *self.slots.get(slot as usize)?;
-        self.backends.get(usize::from(backend)).copied()
+        Some((self.first + u32::from(backend)) as usize)
     }
 
     #[inline(always)]
@@ -124,9 +128,14 @@ impl Shortcuts {
             }
             None => Adjacency::NONE,
         };
-        let choice = |service: &Service| Choice {
-            slots: Arc::clone(service.maglev.slots()),
-            backends: Arc::clone(&service.backends),
+        let mut members = Vec::new();
+        let choice = |service: &Service| {
+            let first = members.len() as u32;
+            members.extend_from_slice(&service.backends);
+            Choice {
+                slots: Arc::clone(service.maglev.slots()),
+                first,
+            }
         };
         let choices: Box<[_]> = services.iter().map(choice).collect();
         let hashes = modes.contains(&Mode::Hash);
@@ -138,6 +147,7 @@ impl Shortcuts {
             adjacencies: backends.iter().map(adjacency).collect(),
             hashed: hashed.collect(),
             hashes,
+            members: members.into(),
             choices,
             modes,
             claims_by_key,
@@ -161,7 +171,8 @@ impl Shortcuts {
     #[inline(always)]
     pub fn choose(&self, index: ServiceIndex, hash: FlowHash) -> Option<BackendId> {
         let choice = self.choices.get(usize::from(index.0))?;
-        choice.backend_at(choice.slot(hash))
+        let member = choice.member(choice.slot(hash))?;
+        self.members.get(member).copied()
     }
 
     /// Asks for what [`Shortcuts::choose`] will look at, some time before.
@@ -186,6 +197,6 @@ impl Shortcuts {
     #[inline(always)]
     pub fn backend_at(&self, Slot { slot, service }: Slot) -> Option<BackendId> {
         let choice = self.hashed.get(usize::from(service.0))?.as_ref()?;
-        choice.backend_at(slot)
+        self.members.get(choice.member(slot)?).copied()
     }
 }
