@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use nix::sys::prctl::set_timerslack;
-use nix::time::{ClockId, clock_gettime};
+
+use super::clock::cpu_time;
 
 /// Empty rounds before the first sleep. A round takes well under a microsecond, so a gap between two
 /// packets of a busy port is spun through.
@@ -90,11 +91,6 @@ impl Idle {
 fn affordable(cost: Duration) -> Duration {
     let sleep = cost.mul_f64(100.0 / SHARE - 1.0);
     sleep.clamp(LEAST, LONGEST)
-}
-
-/// CPU time of this thread. Linux has had this clock since 2.6; without it sleeps would cost nothing.
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use nix::sys::resource::{UsageWho, getrusage};
 use crate::table::publish::Publisher;
 use crate::table::snapshot::Snapshot;
 use crate::worker::Idle;
+use crate::worker::clock::cpu_time;
 
 use super::histogram::Histogram;
-use super::station::{INTERRUPTED, Order, Station, cpu_time};
+use super::station::{INTERRUPTED, Order, Station};
 use super::{Answer, Bench, BenchError};
 
 /// What a worker does when it serves.

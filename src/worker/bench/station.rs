@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use dpdk::{Burst, Mempool};
-use nix::time::{ClockId, clock_gettime};
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::shared::Shared;
@@ -16,6 +15,7 @@ use crate::table::conn::{ConnOwner, ConnSettings, ConnStats};
 use crate::table::counters::Counters;
 use crate::table::publish::Reader;
 use crate::table::snapshot::Snapshot;
+use crate::worker::clock::cpu_time;
 use crate::worker::{
     Clock, EarlyFragments, Hold, HostEnd, Idle, Input, Observer, Output, Source, Step, TscClock,
     Worker,
@@ -272,11 +272,6 @@ impl Steps {
 fn shared() -> Result<Shared, BenchError> {
     let news = Arc::new(ArrayQueue::new(1));
     Shared::new(1, Duration::from_secs(1), news).map_err(BenchError::Memory)
-}
-
-pub(super) fn cpu_time() -> Duration {
-    // Linux has had this clock since 2.6; without it all costs are zero.
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 fn since(now: &ConnStats, before: &ConnStats) -> ConnStats {
