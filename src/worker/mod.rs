@@ -93,6 +93,22 @@ pub struct Worker {
     pub counters: Arc<Counters>,
 }
 
+/// The [`Dispatch`] of a worker: all of it but where it receives, which a round has borrowed.
+macro_rules! dispatch {
+    ($worker:expr, $snapshot:expr) => {
+        Dispatch {
+            outputs: &mut $worker.outputs,
+            hold: &mut $worker.hold,
+            early: &mut $worker.early,
+            host: &mut $worker.host,
+            pipeline: &mut $worker.pipeline,
+            pool: &$worker.pool,
+            snapshot: $snapshot,
+            counters: &$worker.counters,
+        }
+    };
+}
+
 impl Worker {
     /// Works until `stop` is set, then finishes what has been received.
     pub fn run(&mut self, stop: &AtomicBool) {
@@ -147,16 +163,7 @@ impl Worker {
                     .front(snapshot, ingress, &newest.burst, &mut newest.stage);
             }
             observer.done(Step::Front);
-            let mut dispatch = Dispatch {
-                outputs: &mut self.outputs,
-                hold: &mut self.hold,
-                early: &mut self.early,
-                host: &mut self.host,
-                pipeline: &mut self.pipeline,
-                pool: &self.pool,
-                snapshot,
-                counters: &self.counters,
-            };
+            let mut dispatch = dispatch!(self, snapshot);
             let (before, newest) = input.flights();
             if before.burst.is_empty() {
                 dispatch.pipeline.prefetch(&newest.stage);
@@ -216,16 +223,7 @@ impl Worker {
             self.counters.count_drop(DropReason::Neighbor);
         }
         let snapshot = self.reader.current();
-        let mut dispatch = Dispatch {
-            outputs: &mut self.outputs,
-            hold: &mut self.hold,
-            early: &mut self.early,
-            host: &mut self.host,
-            pipeline: &mut self.pipeline,
-            pool: &self.pool,
-            snapshot,
-            counters: &self.counters,
-        };
+        let mut dispatch = dispatch!(self, snapshot);
         if dispatch.hold.worth_retrying(snapshot.generation) {
             for _ in 0..dispatch.hold.len() {
                 let Some(mut held) = dispatch.hold.pop() else {
