@@ -50,7 +50,7 @@ pub(super) fn look_up<F: Frame>(
     stage.lanes = plain::read(port, frames, fields, &mut stage.plain);
     if stage.lanes.v4 != 0 {
         stage.flows.read_v4(&stage.plain, &snapshot.hash_key, look);
-        if !snapshot.shortcuts.claims_by_key.0 {
+        if !snapshot.shortcuts.claims_by_key.v4 {
             look_up_v4(snapshot, stage);
         }
     }
@@ -58,7 +58,7 @@ pub(super) fn look_up<F: Frame>(
         let keys = (&snapshot.hash_key, &snapshot.shortcuts.claim_key);
         let lanes = stage.lanes.v6;
         stage.flows.read_v6(lanes, &stage.plain, keys, look);
-        if !snapshot.shortcuts.claims_by_key.1 {
+        if !snapshot.shortcuts.claims_by_key.v6 {
             look_up_v6(snapshot, stage);
         }
     }
@@ -67,30 +67,26 @@ pub(super) fn look_up<F: Frame>(
 /// Finds the services of IPv4 packets where their own keys do not say enough.
 #[inline(never)]
 fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
-    let (lanes, map) = (stage.lanes.v4, &snapshot.map);
+    let map = &snapshot.map;
     // What they have claimed so far is their keys.
-    let rest = stage.find_slots(snapshot, lanes, |stage, lane| {
-        map.glance_v4(stage.flows.claims[lane].v4_key())
-    });
-    if rest != 0 {
-        stage.claim(snapshot, rest, |stage, lane| {
-            map.lookup_v4(stage.flows.claims[lane].v4_key())
-        });
-    }
+    stage.find_services(
+        snapshot,
+        stage.lanes.v4,
+        |stage, lane| map.glance_v4(stage.flows.claims[lane].v4_key()),
+        |stage, lane| map.lookup_v4(stage.flows.claims[lane].v4_key()),
+    );
 }
 
 /// As [`look_up_v4`], of IPv6 packets.
 #[inline(never)]
 fn look_up_v6(snapshot: &Snapshot, stage: &mut Stage) {
-    let (lanes, map) = (stage.lanes.v6, &snapshot.map);
-    let rest = stage.find_slots(snapshot, lanes, |stage, lane| {
-        map.glance_v6(stage.plain.v6_key(lane))
-    });
-    if rest != 0 {
-        stage.claim(snapshot, rest, |stage, lane| {
-            map.lookup_v6(stage.plain.v6_key(lane))
-        });
-    }
+    let map = &snapshot.map;
+    stage.find_services(
+        snapshot,
+        stage.lanes.v6,
+        |stage, lane| map.glance_v6(stage.plain.v6_key(lane)),
+        |stage, lane| map.lookup_v6(stage.plain.v6_key(lane)),
+    );
 }
 
 impl Flows {
@@ -142,6 +138,21 @@ impl Flows {
 }
 
 impl Stage {
+    /// Finds the services of plain packets, or the slots of those that are steered by hashes alone.
+    #[inline(always)]
+    fn find_services(
+        &mut self,
+        snapshot: &Snapshot,
+        lanes: u32,
+        glance: impl Fn(&Stage, usize) -> Option<ServiceIndex>,
+        look_up: impl Fn(&Stage, usize) -> ServiceIndex,
+    ) {
+        let rest = self.find_slots(snapshot, lanes, glance);
+        if rest != 0 {
+            self.claim(snapshot, rest, look_up);
+        }
+    }
+
     /// Finds the slots of plain packets whose services a glance finds and that are steered by hashes alone; returns
     /// the lanes of the others.
     #[inline(always)]
@@ -168,19 +179,6 @@ impl Stage {
         rest
     }
 
-    /// Notes the service of a packet, and asks for its flow's Maglev slot.
-    #[inline(always)]
-    pub(super) fn expect_new_flow(
-        &mut self,
-        snapshot: &Snapshot,
-        lane: usize,
-        index: ServiceIndex,
-    ) {
-        self.flows.claims[lane] = Claim::of_service(index);
-        let hash = self.flows.hashes[lane];
-        snapshot.shortcuts.prefetch_choice(index, hash);
-    }
-
     /// Notes the services of plain packets. Those without one, and those whose service steers by source, are not
     /// plain.
     #[inline(always)]
@@ -194,14 +192,11 @@ impl Stage {
         for lane in lanes_of(lanes) {
             let index = look_up(self, lane);
             self.flows.claims[lane] = Claim::of_service(index);
-            match snapshot.shortcuts.mode(index) {
-                Some(Mode::Connection) => {}
-                Some(Mode::Hash) => {
-                    let slot = snapshot.shortcuts.slot(index, self.flows.hashes[lane]);
-                    self.flows.slots[lane] = slot.unwrap_or(Slot::NONE);
-                    untracked |= 1 << lane;
-                }
-                Some(Mode::Source) | None => others |= 1 << lane,
+            if let Some(slot) = snapshot.shortcuts.slot(index, self.flows.hashes[lane]) {
+                self.flows.slots[lane] = slot;
+                untracked |= 1 << lane;
+            } else if snapshot.shortcuts.mode(index) != Some(Mode::Connection) {
+                others |= 1 << lane;
             }
         }
         self.untracked |= untracked;
@@ -213,22 +208,10 @@ impl Stage {
 mod tests {
     use super::*;
     use crate::table::conn::{ConnOwner, ConnSettings};
+    use crate::table::service::Families;
+    use crate::testkit::traffic::NODE;
     use crate::testkit::{Frame, Rail, ether};
 
-    const NODE: &str = r#"
-        [node]
-        name = "rail-a"
-        workers = [0]
-        control_core = 1
-        [pool]
-        hash_key = "000102030405060708090a0b0c0d0e0f"
-        table_size = 251
-        [[port]]
-        device = "net_null0"
-        address = ["192.0.2.10/24"]
-        gateway = ["192.0.2.1"]
-        mtu = 1600
-    "#;
     const V4: &str = "203.0.113.10";
     const V6: &str = "2001:db8:1::10";
 
@@ -264,7 +247,8 @@ mod tests {
         ] {
             let rail = Rail::new(&pool);
             let snapshot = rail.snapshot();
-            assert_eq!(snapshot.shortcuts.claims_by_key, by_key);
+            let (v4, v6) = by_key;
+            assert_eq!(snapshot.shortcuts.claims_by_key, Families { v4, v6 });
             let v6 = |port| ether().ipv6("2001:db8::7", V6).tcp(7, port).ack();
             let v4 = ether().ipv4("198.51.100.7", V4).tcp(7, 443).ack();
             let frames =

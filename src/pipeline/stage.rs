@@ -3,6 +3,7 @@
 //! Every step is a loop of its own over the whole burst: short loops keep many packets in the core's window
 //! at once, so that the memory one of them waits for is waited for by all.
 
+use crate::table::claim::Claim;
 use crate::table::conn::Segment;
 use crate::table::hash::BURST;
 use crate::table::service::ServiceIndex;
@@ -160,20 +161,11 @@ impl Pipeline {
     /// Finds the services of a burst whose flows are new, most likely, and asks for their Maglev slots.
     #[cold]
     fn expect_new_flows(snapshot: &Snapshot, stage: &mut Stage) {
-        let mut rest = stage.tracked();
-        if snapshot.shortcuts.claims_by_key.0 {
-            // The same in fewer steps.
-            for lane in lanes_of(rest & stage.lanes.v4) {
-                let key = stage.flows.claims[lane].v4_key();
-                if let Some(index) = snapshot.map.glance_v4(key) {
-                    stage.expect_new_flow(snapshot, lane, index);
-                    rest &= !(1 << lane);
-                }
-            }
-        }
-        for lane in lanes_of(rest) {
+        for lane in lanes_of(stage.tracked()) {
             if let Some(index) = stage.service(snapshot, lane) {
-                stage.expect_new_flow(snapshot, lane, index);
+                stage.flows.claims[lane] = Claim::of_service(index);
+                let hash = stage.flows.hashes[lane];
+                snapshot.shortcuts.prefetch_choice(index, hash);
             }
         }
     }

@@ -94,6 +94,14 @@ pub struct ServiceMap {
     vips: Box<[(Address, u32)]>,
 }
 
+/// What holds of IPv4, and of IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of the fields say it")]
+pub struct Families {
+    pub v4: bool,
+    pub v6: bool,
+}
+
 /// What all packets of a service have in common that is one address, protocol and port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExactKey {
@@ -260,9 +268,12 @@ impl ServiceMap {
     }
 
     /// Whether every service of IPv4, and of IPv6, is one address, protocol and port.
-    pub fn are_exact(&self) -> (bool, bool) {
+    pub fn are_exact(&self) -> Families {
         let is_v4 = |rule: &Rule| matches!(rule.vip, Address::V4(_));
-        (!self.rules.iter().any(is_v4), self.rules.iter().all(is_v4))
+        Families {
+            v4: !self.rules.iter().any(is_v4),
+            v6: self.rules.iter().all(is_v4),
+        }
     }
 
     /// Whether the address belongs to any VIP, whatever protocol and port.

@@ -7,7 +7,7 @@ use crate::hw;
 
 use super::adjacency::Adjacency;
 use super::claim::{Claim, ClaimKey};
-use super::service::{ExactKey, ServiceIndex, ServiceMap};
+use super::service::{ExactKey, Families, ServiceIndex, ServiceMap};
 use super::snapshot::{Backend, Service};
 use super::{BackendId, FlowHash, HashKey};
 
@@ -18,16 +18,13 @@ pub struct Shortcuts {
     adjacencies: Box<[Adjacency]>,
     /// The backends of all services, one service behind the other.
     members: Box<[BackendId]>,
-    choices: Box<[Choice]>,
-    /// Those of services that are steered by hashes alone and have backends.
-    hashed: Box<[Option<Choice>]>,
     /// How each service is steered.
-    modes: Box<[Mode]>,
+    choices: Box<[Choice]>,
     /// Some service is steered by hashes alone.
     pub hashes: bool,
     /// Whether IPv4 packets, and IPv6 packets, [claim](Claim) their service by their own key, else by the service's
     /// index.
-    pub claims_by_key: (bool, bool),
+    pub claims_by_key: Families,
     /// What claims of IPv6 packets are made with.
     pub claim_key: ClaimKey,
 }
@@ -57,12 +54,13 @@ impl Mode {
 }
 
 /// What chooses a backend of one service.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Choice {
     /// The slots of the service's Maglev table; none if no backend has any.
     slots: Arc<[u16]>,
     /// Where the service's backends begin among those of all services.
     first: u32,
+    mode: Mode,
 }
 
 impl Choice {
@@ -108,26 +106,6 @@ impl Shortcuts {
         services: &[Service],
         backends: &[Option<Backend>],
     ) -> Self {
-        let modes: Box<[_]> = services.iter().map(Mode::of).collect();
-        let by_connections = modes.iter().all(|mode| *mode == Mode::Connection);
-        let (v4, v6) = map.are_exact();
-        let claims_by_key = (v4 && by_connections, v6 && by_connections);
-        let claim_key = ClaimKey::new(hash_key);
-        let claim = |index| match map.exact_key(index) {
-            Some(ExactKey::V4(key)) if claims_by_key.0 => Claim::of_v4(key),
-            Some(ExactKey::V6(key)) if claims_by_key.1 => Claim::of_v6(key, &claim_key),
-            _ => Claim::of_service(index),
-        };
-        let adjacency = |backend: &Option<Backend>| match backend {
-            Some(backend) => {
-                let claim = match modes.get(usize::from(backend.service.0)) {
-                    Some(Mode::Connection) => claim(backend.service),
-                    _ => Claim::NONE,
-                };
-                Adjacency::new(backend, claim)
-            }
-            None => Adjacency::NONE,
-        };
         let mut members = Vec::new();
         let choice = |service: &Service| {
             let first = members.len() as u32;
@@ -135,21 +113,37 @@ impl Shortcuts {
             Choice {
                 slots: Arc::clone(service.maglev.slots()),
                 first,
+                mode: Mode::of(service),
             }
         };
         let choices: Box<[_]> = services.iter().map(choice).collect();
-        let hashes = modes.contains(&Mode::Hash);
-        let hashed = choices.iter().zip(&modes).map(|(choice, mode)| {
-            let hashed = *mode == Mode::Hash && !choice.slots.is_empty();
-            hashed.then(|| choice.clone())
-        });
+        let by_connections = choices.iter().all(|choice| choice.mode == Mode::Connection);
+        let exact = map.are_exact();
+        let claims_by_key = Families {
+            v4: exact.v4 && by_connections,
+            v6: exact.v6 && by_connections,
+        };
+        let claim_key = ClaimKey::new(hash_key);
+        let claim = |index| match map.exact_key(index) {
+            Some(ExactKey::V4(key)) if claims_by_key.v4 => Claim::of_v4(key),
+            Some(ExactKey::V6(key)) if claims_by_key.v6 => Claim::of_v6(key, &claim_key),
+            _ => Claim::of_service(index),
+        };
+        let adjacency = |backend: &Option<Backend>| match backend {
+            Some(backend) => {
+                let claim = match choices.get(usize::from(backend.service.0)) {
+                    Some(choice) if choice.mode == Mode::Connection => claim(backend.service),
+                    _ => Claim::NONE,
+                };
+                Adjacency::new(backend, claim)
+            }
+            None => Adjacency::NONE,
+        };
         Shortcuts {
             adjacencies: backends.iter().map(adjacency).collect(),
-            hashed: hashed.collect(),
-            hashes,
+            hashes: choices.iter().any(|choice| choice.mode == Mode::Hash),
             members: members.into(),
             choices,
-            modes,
             claims_by_key,
             claim_key,
         }
@@ -158,7 +152,7 @@ impl Shortcuts {
     /// How a service is steered.
     #[inline(always)]
     pub fn mode(&self, index: ServiceIndex) -> Option<Mode> {
-        self.modes.get(usize::from(index.0)).copied()
+        Some(self.choices.get(usize::from(index.0))?.mode)
     }
 
     /// The way to the backend with this number, where there is one; else one that leads nowhere.
@@ -184,19 +178,22 @@ impl Shortcuts {
     }
 
     /// The slot of a flow of a service that is steered by hashes alone, which is asked for; `None` of other
-    /// services, and if no backend has slots.
+    /// services.
     #[inline(always)]
     pub fn slot(&self, service: ServiceIndex, hash: FlowHash) -> Option<Slot> {
-        let choice = self.hashed.get(usize::from(service.0))?.as_ref()?;
+        let choice = self.choices.get(usize::from(service.0))?;
+        if choice.mode != Mode::Hash {
+            return None;
+        }
         let slot = choice.slot(hash);
         choice.prefetch(slot);
         Some(Slot { slot, service })
     }
 
-    /// The backend that has a slot.
+    /// The backend that has a slot, or `None` if no backend of the service has any.
     #[inline(always)]
     pub fn backend_at(&self, Slot { slot, service }: Slot) -> Option<BackendId> {
-        let choice = self.hashed.get(usize::from(service.0))?.as_ref()?;
+        let choice = self.choices.get(usize::from(service.0))?;
         self.members.get(choice.member(slot)?).copied()
     }
 }

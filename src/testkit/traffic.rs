@@ -12,7 +12,7 @@ const RAIL: &str = "192.0.2.10";
 const ROUTER: &str = "192.0.2.1";
 
 /// What all configurations of [`pools`] have in common.
-const NODE: &str = r#"
+pub const NODE: &str = r#"
     [node]
     name = "rail-a"
     workers = [0]
