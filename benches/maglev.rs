@@ -90,10 +90,13 @@ fn beside(size: TableSize, backends: &[(String, u32)], rounds: usize) -> [f64; 3
         let (ours, table) = timed(|| Maglev::build(size, &key, black_box(backends)));
         let (least, slots) = timed(|| minimal(size, &key, black_box(&names)));
         let table = table.expect("few backends");
-        let owner = |slot: usize| &backends[usize::from(table.slots()[slot])].0;
+        let owners = table
+            .slots()
+            .iter()
+            .map(|slot| &backends[usize::from(slot)].0);
         let equal = backends.iter().all(|backend| backend.1 == backends[0].1);
-        let same = |slot: usize| *owner(slot) == names[usize::from(slots[slot])];
-        assert!(!equal || (0..slots.len()).all(same), "not the same table");
+        let same = owners.eq(slots.iter().map(|slot| &names[usize::from(*slot)]));
+        assert!(!equal || same, "not the same table");
         let (ours, least) = (ours.as_secs_f64() * 1e3, least.as_secs_f64() * 1e3);
         for (list, figure) in figures.iter_mut().zip([ours, least, ours / least]) {
             list.push(figure);

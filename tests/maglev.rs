@@ -25,7 +25,7 @@ fn build(backends: &[(String, u32)]) -> Maglev {
 
 /// The name behind every slot.
 fn owners<'a>(table: &Maglev, backends: &'a [(String, u32)]) -> Vec<&'a str> {
-    let name = |&slot: &u16| backends[usize::from(slot)].0.as_str();
+    let name = |slot: u16| backends[usize::from(slot)].0.as_str();
     table.slots().iter().map(name).collect()
 }
 

@@ -112,7 +112,7 @@ fn to_json(service: &Service, table: &Maglev) -> Value {
         "digest": table.digest().to_string(),
         "backends": names,
         "shares": shares,
-        "slots": table.slots()[..],
+        "slots": table.slots().iter().collect::<Vec<_>>(),
     })
 }
 

@@ -9,15 +9,15 @@
 //! 2016, section 3.4. Weights are ours: see [`Maglev::build`].
 
 use std::hash::Hasher;
-use std::sync::Arc;
 
 use siphasher::sip::SipHasher24;
 
 use super::hash::{FlowHash, HashKey};
 use super::populate::{Populated, Walk, populate};
 pub use super::prime::{TableSize, TableSizeError};
+use super::slots::Slots;
 
-/// Backends one table can index: a slot is 2 bytes.
+/// Backends one table can index: a slot is 2 bytes at most.
 pub const MAX_BACKENDS: usize = 1 << 16;
 
 /// More backends than a slot can name.
@@ -30,7 +30,7 @@ pub struct TooManyBackends(pub usize);
 pub struct Maglev {
     size: TableSize,
     /// `size` slots, or none at all when no backend has a weight.
-    slots: Arc<[u16]>,
+    slots: Slots,
     shares: Box<[u32]>,
     digest: Digest,
 }
@@ -92,7 +92,7 @@ impl Maglev {
         }
         Ok(Maglev {
             size,
-            slots: slots.into(),
+            slots: Slots::new(&slots, backends.len()),
             shares,
             digest,
         })
@@ -118,11 +118,11 @@ impl Maglev {
     /// The backend of one slot; `None` when the table is empty or the slot beyond its end.
     #[inline(always)]
     pub fn slot(&self, slot: u32) -> Option<u16> {
-        self.slots.get(slot as usize).copied()
+        self.slots.get(slot)
     }
 
     /// All slots, in order; none when the table is empty.
-    pub fn slots(&self) -> &Arc<[u16]> {
+    pub fn slots(&self) -> &Slots {
         &self.slots
     }
 

@@ -14,6 +14,7 @@
 //! | [`neighbor`] | next hop to MAC address, and when to ask for it | control |
 //! | [`service`] | which service a packet is for | control |
 //! | [`shortcuts`] | what plain packets look up, in as few cache lines as can be | control |
+//! | [`slots`] | the slots of a Maglev table, a byte or two each | control |
 //! | [`snapshot`] | everything above that workers share, at one moment | control |
 //! | [`template`] | the headers in front of a packet to one backend | control |
 //! | [`news`] | what workers tell the control core | workers |
@@ -45,6 +46,7 @@ mod prime;
 pub mod publish;
 pub mod service;
 pub mod shortcuts;
+pub mod slots;
 pub mod snapshot;
 pub mod template;
 mod units;

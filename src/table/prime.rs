@@ -31,7 +31,7 @@ pub enum TableSizeError {
 impl TableSize {
     /// The smallest table: 3 slots, for which there still is a choice of skips.
     pub const MIN: TableSize = TableSize(3);
-    /// The largest table, 16,777,213 slots: the last prime below 2^24, 32 MiB per service.
+    /// The largest table, 16,777,213 slots: the last prime below 2^24, 16 or 32 MiB per service.
     pub const MAX: TableSize = TableSize(16_777_213);
 
     /// Checks range and primality.

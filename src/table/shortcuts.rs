@@ -1,13 +1,10 @@
 //! What plain packets look up, arranged so that each of them touches as few cache lines as can be. All of it
 //! follows from the rest of a snapshot.
 
-use std::sync::Arc;
-
-use crate::hw;
-
 use super::adjacency::Adjacency;
 use super::claim::{Claim, ClaimKey};
 use super::service::{ExactKey, Families, ServiceIndex, ServiceMap};
+use super::slots::Slots;
 use super::snapshot::{Backend, Service};
 use super::{BackendId, FlowHash, HashKey};
 
@@ -57,7 +54,7 @@ impl Mode {
 #[derive(Debug)]
 struct Choice {
     /// The slots of the service's Maglev table; none if no backend has any.
-    slots: Arc<[u16]>,
+    slots: Slots,
     /// Where the service's backends begin among those of all services.
     first: u32,
     mode: Mode,
@@ -66,20 +63,19 @@ struct Choice {
 impl Choice {
     #[inline(always)]
     fn slot(&self, hash: FlowHash) -> u32 {
-        // A table's size is 32 bits.
-        hash.slot(self.slots.len() as u32)
+        hash.slot(self.slots.len())
     }
 
     /// Which of the backends of all services has a slot.
     #[inline(always)]
     fn member(&self, slot: u32) -> Option<usize> {
-        let backend = *self.slots.get(slot as usize)?;
+        let backend = self.slots.get(slot)?;
         Some((self.first + u32::from(backend)) as usize)
     }
 
     #[inline(always)]
     fn prefetch(&self, slot: u32) {
-        hw::prefetch_near(self.slots.as_ptr().wrapping_add(slot as usize));
+        self.slots.prefetch(slot);
     }
 }
 
@@ -111,7 +107,7 @@ impl Shortcuts {
             let first = members.len() as u32;
             members.extend_from_slice(&service.backends);
             Choice {
-                slots: Arc::clone(service.maglev.slots()),
+                slots: service.maglev.slots().clone(),
                 first,
                 mode: Mode::of(service),
             }
