@@ -6,8 +6,9 @@ use crate::table::HashKey;
 use crate::table::claim::{Claim, ClaimKey};
 use crate::table::conn::{Look, Wanted};
 use crate::table::hash::{BURST, FlowHash};
+use crate::table::routes::Slot;
 use crate::table::service::ServiceIndex;
-use crate::table::shortcuts::{Mode, Slot};
+use crate::table::shortcuts::Mode;
 use crate::table::snapshot::{PortView, Snapshot};
 
 use super::frame::Frame;
@@ -67,29 +68,59 @@ pub(super) fn look_up<F: Frame>(
 /// Finds the services of IPv4 packets where their own keys do not say enough.
 #[inline(never)]
 fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
-    let map = &snapshot.map;
+    let (map, routes) = (&snapshot.map, &snapshot.shortcuts.routes);
+    let lanes = stage.lanes.v4;
+    // Other lanes between them do no harm: IPv6 packets are looked up later.
+    let all = 0..(u32::BITS - lanes.leading_zeros()) as usize;
     // What they have claimed so far is their keys.
-    stage.find_services(
-        snapshot,
-        stage.lanes.v4,
-        |stage, lane| map.glance_v4(stage.flows.claims[lane].v4_key()),
-        |stage, lane| map.lookup_v4(stage.flows.claims[lane].v4_key()),
-    );
+    let rest = stage.flows.find_slots(snapshot, all, |flows, lane| {
+        routes.slot_v4(flows.claims[lane].v4_key(), flows.hashes[lane])
+    });
+    stage.untracked |= lanes & !rest;
+    stage.claim(snapshot, lanes & rest, |stage, lane| {
+        map.lookup_v4(stage.flows.claims[lane].v4_key())
+    });
 }
 
 /// As [`look_up_v4`], of IPv6 packets.
 #[inline(never)]
 fn look_up_v6(snapshot: &Snapshot, stage: &mut Stage) {
-    let map = &snapshot.map;
-    stage.find_services(
-        snapshot,
-        stage.lanes.v6,
-        |stage, lane| map.glance_v6(stage.plain.v6_key(lane)),
-        |stage, lane| map.lookup_v6(stage.plain.v6_key(lane)),
-    );
+    let (map, routes) = (&snapshot.map, &snapshot.shortcuts.routes);
+    let (lanes, plain) = (stage.lanes.v6, &stage.plain);
+    let all = lanes_of(lanes);
+    let rest = stage.flows.find_slots(snapshot, all, |flows, lane| {
+        let service = map.glance_v6(plain.v6_key(lane))?;
+        routes.slot_of(service, flows.hashes[lane])
+    });
+    stage.untracked |= lanes & !rest;
+    stage.claim(snapshot, lanes & rest, |stage, lane| {
+        map.lookup_v6(stage.plain.v6_key(lane))
+    });
 }
 
 impl Flows {
+    /// Finds the slots of packets whose services are steered by hashes alone, as far as one look tells; returns the
+    /// lanes for which it does not.
+    #[inline(always)]
+    fn find_slots(
+        &mut self,
+        snapshot: &Snapshot,
+        lanes: impl Iterator<Item = usize>,
+        look: impl Fn(&Flows, usize) -> Option<Slot>,
+    ) -> u32 {
+        if snapshot.shortcuts.routes.is_empty() {
+            return u32::MAX;
+        }
+        let mut rest = 0u32;
+        for lane in lanes {
+            match look(self, lane) {
+                Some(slot) => self.slots[lane] = slot,
+                None => rest |= 1 << lane,
+            }
+        }
+        rest
+    }
+
     /// The hashes of IPv4 packets, what they claim by themselves, and the entries they leave as they are.
     fn read_v4(&mut self, plain: &Plain, key: &HashKey, look: Look<'_>) {
         let key = *key;
@@ -138,47 +169,6 @@ impl Flows {
 }
 
 impl Stage {
-    /// Finds the services of plain packets, or the slots of those that are steered by hashes alone.
-    #[inline(always)]
-    fn find_services(
-        &mut self,
-        snapshot: &Snapshot,
-        lanes: u32,
-        glance: impl Fn(&Stage, usize) -> Option<ServiceIndex>,
-        look_up: impl Fn(&Stage, usize) -> ServiceIndex,
-    ) {
-        let rest = self.find_slots(snapshot, lanes, glance);
-        if rest != 0 {
-            self.claim(snapshot, rest, look_up);
-        }
-    }
-
-    /// Finds the slots of plain packets whose services a glance finds and that are steered by hashes alone; returns
-    /// the lanes of the others.
-    #[inline(always)]
-    fn find_slots(
-        &mut self,
-        snapshot: &Snapshot,
-        lanes: u32,
-        glance: impl Fn(&Stage, usize) -> Option<ServiceIndex>,
-    ) -> u32 {
-        if !snapshot.shortcuts.hashes {
-            return lanes;
-        }
-        let mut rest = 0u32;
-        for lane in lanes_of(lanes) {
-            let hash = self.flows.hashes[lane];
-            let service = glance(self, lane);
-            let slot = service.and_then(|service| snapshot.shortcuts.slot(service, hash));
-            match slot {
-                Some(slot) => self.flows.slots[lane] = slot,
-                None => rest |= 1 << lane,
-            }
-        }
-        self.untracked |= lanes & !rest;
-        rest
-    }
-
     /// Notes the services of plain packets. Those without one, and those whose service steers by source, are not
     /// plain.
     #[inline(always)]
@@ -192,7 +182,8 @@ impl Stage {
         for lane in lanes_of(lanes) {
             let index = look_up(self, lane);
             self.flows.claims[lane] = Claim::of_service(index);
-            if let Some(slot) = snapshot.shortcuts.slot(index, self.flows.hashes[lane]) {
+            let hash = self.flows.hashes[lane];
+            if let Some(slot) = snapshot.shortcuts.routes.slot_of(index, hash) {
                 self.flows.slots[lane] = slot;
                 untracked |= 1 << lane;
             } else if snapshot.shortcuts.mode(index) != Some(Mode::Connection) {

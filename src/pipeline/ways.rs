@@ -103,9 +103,7 @@ impl Pipeline {
     #[inline(never)]
     fn steer_untracked<'s>(&mut self, snapshot: &'s Snapshot, stage: &Stage, ways: &mut Ways<'s>) {
         for lane in lanes_of(stage.untracked) {
-            let id = snapshot.shortcuts.backend_at(stage.flows.slots[lane]);
-            let way = id.and_then(|id| Some((id, snapshot.shortcuts.adjacency(id.get())?)));
-            match way {
+            match snapshot.shortcuts.routes.way(stage.flows.slots[lane]) {
                 Some((id, adjacency)) => {
                     hw::prefetch_read(adjacency);
                     ways.set(lane, id.get(), adjacency);

@@ -24,22 +24,72 @@ impl Key for (u64, u64, u32) {
     }
 }
 
-/// Open addressing, at most a quarter full. Which packets come is not known, but which keys there are is:
-/// of some ways to spread them the one is taken that puts the most where they are looked for first.
+/// Open addressing, at most a quarter full.
 #[derive(Debug)]
 pub(super) struct Exact<K> {
     /// Of an empty place the service is [`ServiceIndex::NONE`].
     places: Box<[(K, ServiceIndex)]>,
+    spread: Spread,
+}
+
+/// Where keys are looked for first. Which packets come is not known, but which keys there are is: of some ways to
+/// spread them the one is taken that gives the most a place of their own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread {
     multiplier: u64,
     shift: u32,
+}
+
+impl Spread {
+    /// For keys given as words: over at least four times as many places, a power of two of them.
+    pub(super) fn new(words: &[u64]) -> Self {
+        // Fibonacci hashing to begin with; the keys are the operator's own, so nothing here is secret.
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        const TRIES: u64 = 32;
+        // Two at least, so that the shift is less than a word.
+        let len = (words.len() * 4).next_power_of_two().max(2);
+        let tries = (1..=TRIES).map(|n| Spread {
+            multiplier: GOLDEN.wrapping_mul(2 * n - 1),
+            shift: 64 - len.trailing_zeros(),
+        });
+        let mut taken = vec![false; len];
+        let best = tries.min_by_key(|spread: &Self| {
+            taken.fill(false);
+            let displaced = words
+                .iter()
+                .filter(|word| std::mem::replace(&mut taken[spread.home(**word)], true));
+            displaced.count()
+        });
+        best.unwrap_or_default()
+    }
+
+    /// How many places there are.
+    pub(super) fn len(&self) -> usize {
+        1 << (64 - self.shift)
+    }
+
+    /// The place of a key, given as a word.
+    #[inline(always)]
+    pub(super) fn home(&self, word: u64) -> usize {
+        (word.wrapping_mul(self.multiplier) >> self.shift) as usize
+    }
+}
+
+impl Default for Spread {
+    /// Over two places.
+    fn default() -> Self {
+        Spread {
+            multiplier: 1,
+            shift: 63,
+        }
+    }
 }
 
 impl<K> Default for Exact<K> {
     fn default() -> Self {
         Exact {
             places: Box::default(),
-            multiplier: 1,
-            shift: 0,
+            spread: Spread::default(),
         }
     }
 }
@@ -47,34 +97,21 @@ impl<K> Default for Exact<K> {
 impl<K: Key> Exact<K> {
     /// Of two equal keys the first one counts.
     pub(super) fn new(keys: &[(K, ServiceIndex)]) -> Self {
-        // Fibonacci hashing to begin with; the keys are the operator's own, so nothing here is secret.
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        const TRIES: u64 = 32;
         if keys.is_empty() {
             return Exact::default();
         }
-        let len = (keys.len() * 4).next_power_of_two();
-        let empty = |multiplier| Exact {
+        let words: Vec<_> = keys.iter().map(|(key, _)| key.word()).collect();
+        let mut table = Exact {
             places: Box::default(),
-            multiplier,
-            shift: 64 - len.trailing_zeros(),
+            spread: Spread::new(&words),
         };
-        let tries = (1..=TRIES).map(|n| empty(GOLDEN.wrapping_mul(2 * n - 1)));
-        let mut taken = vec![false; len];
-        let best = tries.min_by_key(|table: &Self| {
-            taken.fill(false);
-            let displaced = keys
-                .iter()
-                .filter(|(key, _)| std::mem::replace(&mut taken[table.home(*key)], true));
-            displaced.count()
-        });
-        let mut table = best.unwrap_or_default();
-        table.fill(keys, len);
+        table.fill(keys);
         table
     }
 
-    /// Gives the keys their places, `len` in all.
-    fn fill(&mut self, keys: &[(K, ServiceIndex)], len: usize) {
+    /// Gives the keys their places.
+    fn fill(&mut self, keys: &[(K, ServiceIndex)]) {
+        let len = self.spread.len();
         self.places = vec![(K::default(), ServiceIndex::NONE); len].into();
         for &(key, service) in keys {
             let mut at = self.home(key);
@@ -118,7 +155,7 @@ impl<K: Key> Exact<K> {
 
     #[inline(always)]
     fn home(&self, key: K) -> usize {
-        (key.word().wrapping_mul(self.multiplier) >> self.shift) as usize
+        self.spread.home(key.word())
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`maglev`] | slot to backend, rebuilt whole when a service changes | control |
 //! | [`neighbor`] | next hop to MAC address, and when to ask for it | control |
 //! | [`service`] | which service a packet is for | control |
+//! | [`routes`] | services steered by hashes alone: key to slots to ways | control |
 //! | [`shortcuts`] | what plain packets look up, in as few cache lines as can be | control |
 //! | [`slots`] | the slots of a Maglev table, a byte or two each | control |
 //! | [`snapshot`] | everything above that workers share, at one moment | control |
@@ -44,6 +45,7 @@ mod populate;
 pub mod port;
 mod prime;
 pub mod publish;
+pub mod routes;
 pub mod service;
 pub mod shortcuts;
 pub mod slots;

@@ -3,6 +3,7 @@
 
 use super::adjacency::Adjacency;
 use super::claim::{Claim, ClaimKey};
+use super::routes::Routes;
 use super::service::{ExactKey, Families, ServiceIndex, ServiceMap};
 use super::slots::Slots;
 use super::snapshot::{Backend, Service};
@@ -17,8 +18,8 @@ pub struct Shortcuts {
     members: Box<[BackendId]>,
     /// How each service is steered.
     choices: Box<[Choice]>,
-    /// Some service is steered by hashes alone.
-    pub hashes: bool,
+    /// The services that are steered by hashes alone.
+    pub routes: Routes,
     /// Whether IPv4 packets, and IPv6 packets, [claim](Claim) their service by their own key, else by the service's
     /// index.
     pub claims_by_key: Families,
@@ -65,33 +66,6 @@ impl Choice {
     fn slot(&self, hash: FlowHash) -> u32 {
         hash.slot(self.slots.len())
     }
-
-    /// Which of the backends of all services has a slot.
-    #[inline(always)]
-    fn member(&self, slot: u32) -> Option<usize> {
-        let backend = self.slots.get(slot)?;
-        Some((self.first + u32::from(backend)) as usize)
-    }
-
-    #[inline(always)]
-    fn prefetch(&self, slot: u32) {
-        self.slots.prefetch(slot);
-    }
-}
-
-/// A slot in the table of a service that is steered by hashes alone.
-#[derive(Debug, Clone, Copy)]
-pub struct Slot {
-    slot: u32,
-    service: ServiceIndex,
-}
-
-impl Slot {
-    /// Of no service.
-    pub const NONE: Slot = Slot {
-        slot: 0,
-        service: ServiceIndex::NONE,
-    };
 }
 
 impl Shortcuts {
@@ -135,9 +109,13 @@ impl Shortcuts {
             }
             None => Adjacency::NONE,
         };
+        let steered = |service: &Service| Mode::of(service) == Mode::Hash;
+        let routes = Routes::new(map, services, steered, |id| {
+            backends.get(id.index()).map_or(Adjacency::NONE, adjacency)
+        });
         Shortcuts {
             adjacencies: backends.iter().map(adjacency).collect(),
-            hashes: choices.iter().any(|choice| choice.mode == Mode::Hash),
+            routes,
             members: members.into(),
             choices,
             claims_by_key,
@@ -161,35 +139,16 @@ impl Shortcuts {
     #[inline(always)]
     pub fn choose(&self, index: ServiceIndex, hash: FlowHash) -> Option<BackendId> {
         let choice = self.choices.get(usize::from(index.0))?;
-        let member = choice.member(choice.slot(hash))?;
-        self.members.get(member).copied()
+        let backend = choice.slots.get(choice.slot(hash))?;
+        let member = choice.first + u32::from(backend);
+        self.members.get(member as usize).copied()
     }
 
     /// Asks for what [`Shortcuts::choose`] will look at, some time before.
     #[inline(always)]
     pub fn prefetch_choice(&self, index: ServiceIndex, hash: FlowHash) {
         if let Some(choice) = self.choices.get(usize::from(index.0)) {
-            choice.prefetch(choice.slot(hash));
+            choice.slots.prefetch(choice.slot(hash));
         }
-    }
-
-    /// The slot of a flow of a service that is steered by hashes alone, which is asked for; `None` of other
-    /// services.
-    #[inline(always)]
-    pub fn slot(&self, service: ServiceIndex, hash: FlowHash) -> Option<Slot> {
-        let choice = self.choices.get(usize::from(service.0))?;
-        if choice.mode != Mode::Hash {
-            return None;
-        }
-        let slot = choice.slot(hash);
-        choice.prefetch(slot);
-        Some(Slot { slot, service })
-    }
-
-    /// The backend that has a slot, or `None` if no backend of the service has any.
-    #[inline(always)]
-    pub fn backend_at(&self, Slot { slot, service }: Slot) -> Option<BackendId> {
-        let choice = self.choices.get(usize::from(service.0))?;
-        self.members.get(choice.member(slot)?).copied()
     }
 }
