@@ -240,6 +240,41 @@ mod tests {
         }
     }
 
+    /// Keys that share a place: one of them is found by its key, and all by their services.
+    #[test]
+    fn displaced_keys_have_routes_all_the_same() {
+        let ports = (0..500u32).map(|n| (n * n * 7_919 % 65_521) as u16);
+        let ports: std::collections::BTreeSet<_> = ports.collect();
+        let keys: Vec<_> = ports
+            .iter()
+            .map(|&port| key("203.0.113.1", (port, port)))
+            .collect();
+        let services: Vec<_> = (1..)
+            .take(keys.len())
+            .map(|id| service(1, id, false))
+            .collect();
+        let map = ServiceMap::new(&keys);
+        let routes = Routes::new(&map, &services, |_| true, |_| Adjacency::NONE);
+        let mut displaced = 0;
+        for (index, service) in (0..).map(ServiceIndex).zip(&services) {
+            let Some(ExactKey::V4(key)) = map.exact_key(index) else {
+                panic!("an exact IPv4 service");
+            };
+            let way = |slot| routes.way(slot).map(|(id, _)| id);
+            let by_service = routes.slot_of(index, FlowHash(7)).and_then(way);
+            assert_eq!(by_service, Some(service.backends[0]));
+            match routes.slot_v4(key, FlowHash(7)) {
+                Some(slot) => assert_eq!(way(slot), by_service),
+                None => displaced += 1,
+            }
+        }
+        assert!(
+            (1..250).contains(&displaced),
+            "{displaced} of {}",
+            keys.len()
+        );
+    }
+
     #[test]
     fn what_has_no_route_has_no_way() {
         let map = ServiceMap::default();

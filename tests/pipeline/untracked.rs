@@ -103,6 +103,62 @@ fn every_way_through_the_packet_path_hashes() {
     assert!(moved.keys().all(|key| key.starts_with("dns/")), "{moved:?}");
 }
 
+/// Services whose slots take one byte and two, which are found by their key, by a range of ports, and by an IPv6
+/// address, and a tracked one: by the burst every packet leaves as it does by itself.
+#[test]
+fn services_of_all_kinds_share_a_burst() {
+    let of = |name: &str, what: &str, backends: usize| {
+        let (vip, what) = what.split_once(' ').expect("an address and more");
+        let head = format!(
+            "\n[[service]]\nname = \"{name}\"\nvip = \"{vip}\"\n{what}\nprotocol = \"udp\"\n"
+        );
+        let backends = (0..backends).map(|n| {
+            let address = format!("198.{}.{}.{}", 18 + name.len(), n / 250, 1 + n % 250);
+            format!("[[service.backend]]\nname = \"{n}\"\naddress = \"{address}\"\n")
+        });
+        head + &backends.collect::<String>()
+    };
+    let port = "\n[[port]]\ndevice = \"net_null0\"\naddress = [\"192.0.2.10/24\", \"2001:db8::10/64\"]\n\
+                gateway = [\"192.0.2.1\", \"2001:db8::1\"]\nmtu = 1600\n";
+    let mut services = vec![
+        of("w", &format!("{VIP} port = 100\ntrack = false"), 300),
+        of("nn", &format!("{VIP} port = \"200-210\"\ntrack = false"), 7),
+        of("sss", "2001:db8:1::53 port = 53\ntrack = false", 5),
+        of("tttt", &format!("{VIP} port = 443"), 9),
+    ];
+    // So many that some keys share a place.
+    let exact = 300..400;
+    services.extend(exact.clone().map(|port| {
+        let name = format!("x{port}");
+        of(&name, &format!("{VIP} port = {port}\ntrack = false"), 3)
+    }));
+    let pool = config(&[port.to_owned(), services.concat()].concat());
+    let mut rail = Rail::new(&pool.replace("table_size = 251", "table_size = 1009"));
+    let kinds: Vec<u16> = [53, 100, 100, 205, 443].into_iter().chain(exact).collect();
+    let packet = |n: usize| {
+        let (from, to) = (1000 + n as u16, kinds[n % kinds.len()]);
+        let head = match to {
+            53 => ether().ipv6("2001:db8:9::1", "2001:db8:1::53"),
+            _ => ether().ipv4(CLIENT, VIP),
+        };
+        head.udp(from, to).payload("query").frame()
+    };
+    for burst in 0..40 {
+        let numbers = burst * 32..(burst + 1) * 32;
+        let mut frames: Vec<_> = numbers.clone().map(packet).collect();
+        let verdicts = rail.receive_burst(0, &mut frames);
+        for ((n, verdict), frame) in numbers.zip(verdicts).zip(&frames) {
+            let mut alone = packet(n);
+            assert_eq!(rail.retry(0, &mut alone), verdict, "packet {n}");
+            assert_eq!(verdict, FORWARD, "packet {n}");
+            assert_eq!(alone.data(), frame.data(), "packet {n}");
+        }
+    }
+    let moved = rail.moved();
+    let wide = moved.keys().filter(|key| key.starts_with("w/")).count();
+    assert!(wide > 20, "{wide} of 300 backends");
+}
+
 #[test]
 fn a_flood_leaves_the_table_to_those_who_need_it() {
     let what = "protocol = \"tcp\"\nport = 80\ntrack = false";
