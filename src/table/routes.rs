@@ -29,6 +29,8 @@ struct Route {
     /// The service's key, or [`Route::NO_KEY`].
     key: u64,
     slots: Slots,
+    /// How many these are.
+    size: u32,
     /// Where its backends begin among those of all services.
     first: u32,
 }
@@ -42,7 +44,7 @@ impl Route {
 
     #[inline(always)]
     fn slot(&self, hash: FlowHash) -> u32 {
-        hash.slot(self.slots.len())
+        hash.slot(self.size)
     }
 }
 
@@ -86,6 +88,7 @@ impl Routes {
         let empty = Route {
             key: Route::NO_KEY,
             slots: Slots::new(&[], 0),
+            size: 0,
             first: 0,
         };
         let mut places = vec![empty; if steered.is_empty() { 0 } else { spread.len() }];
@@ -98,6 +101,7 @@ impl Routes {
             let route = Route {
                 key: home.map_or(Route::NO_KEY, |(word, _)| word),
                 slots: service.maglev.slots().clone(),
+                size: service.maglev.slots().len(),
                 first: ids.len() as u32,
             };
             ids.extend_from_slice(&service.backends);

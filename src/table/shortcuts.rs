@@ -56,6 +56,8 @@ impl Mode {
 struct Choice {
     /// The slots of the service's Maglev table; none if no backend has any.
     slots: Slots,
+    /// How many these are.
+    size: u32,
     /// Where the service's backends begin among those of all services.
     first: u32,
     mode: Mode,
@@ -64,7 +66,7 @@ struct Choice {
 impl Choice {
     #[inline(always)]
     fn slot(&self, hash: FlowHash) -> u32 {
-        hash.slot(self.slots.len())
+        hash.slot(self.size)
     }
 }
 
@@ -82,6 +84,7 @@ impl Shortcuts {
             members.extend_from_slice(&service.backends);
             Choice {
                 slots: service.maglev.slots().clone(),
+                size: service.maglev.slots().len(),
                 first,
                 mode: Mode::of(service),
             }
