@@ -6,7 +6,7 @@ use crate::table::HashKey;
 use crate::table::claim::{Claim, ClaimKey};
 use crate::table::conn::{Look, Wanted};
 use crate::table::hash::{BURST, FlowHash};
-use crate::table::routes::Slot;
+use crate::table::routes::{Addressing, Routes};
 use crate::table::service::ServiceIndex;
 use crate::table::shortcuts::Mode;
 use crate::table::snapshot::{PortView, Snapshot};
@@ -23,8 +23,9 @@ pub(super) struct Flows {
     pub(super) claims: [Claim; BURST],
     /// The entries that packets leave as they are.
     pub(super) wanted: [Wanted; BURST],
-    /// The slots of packets whose services are not tracked.
-    pub(super) slots: [Slot; BURST],
+    /// The slots of packets whose services are not tracked, and where their routes are.
+    pub(super) slots: [u32; BURST],
+    pub(super) places: [u32; BURST],
 }
 
 impl Flows {
@@ -34,7 +35,8 @@ impl Flows {
             hashes: [FlowHash(0); BURST],
             claims: [Claim::NONE; BURST],
             wanted: [Wanted::default(); BURST],
-            slots: [Slot::NONE; BURST],
+            slots: [0; BURST],
+            places: [0; BURST],
         }
     }
 }
@@ -50,7 +52,13 @@ pub(super) fn look_up<F: Frame>(
 ) {
     stage.lanes = plain::read(port, frames, fields, &mut stage.plain);
     if stage.lanes.v4 != 0 {
-        stage.flows.read_v4(&stage.plain, &snapshot.hash_key, look);
+        let (routes, key) = (&snapshot.shortcuts.routes, &snapshot.hash_key);
+        let (flows, plain, to) = (&mut stage.flows, &stage.plain, routes.addressing());
+        if routes.is_empty() {
+            flows.read_v4::<false>(plain, key, look, to);
+        } else {
+            flows.read_v4::<true>(plain, key, look, to);
+        }
         if !snapshot.shortcuts.claims_by_key.v4 {
             look_up_v4(snapshot, stage);
         }
@@ -68,16 +76,11 @@ pub(super) fn look_up<F: Frame>(
 /// Finds the services of IPv4 packets where their own keys do not say enough.
 #[inline(never)]
 fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
-    let (map, routes) = (&snapshot.map, &snapshot.shortcuts.routes);
-    let lanes = stage.lanes.v4;
-    // Other lanes between them do no harm: IPv6 packets are looked up later.
-    let all = 0..(u32::BITS - lanes.leading_zeros()) as usize;
+    let (map, lanes) = (&snapshot.map, stage.lanes.v4);
     // What they have claimed so far is their keys.
-    let rest = stage.flows.find_slots(snapshot, all, |flows, lane| {
-        routes.slot_v4(flows.claims[lane].v4_key(), flows.hashes[lane])
-    });
-    stage.untracked |= lanes & !rest;
-    stage.claim(snapshot, lanes & rest, |stage, lane| {
+    let known = stage.flows.ask_v4(&snapshot.shortcuts.routes, lanes);
+    stage.untracked |= lanes & known;
+    stage.claim(snapshot, lanes & !known, |stage, lane| {
         map.lookup_v4(stage.flows.claims[lane].v4_key())
     });
 }
@@ -85,44 +88,39 @@ fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
 /// As [`look_up_v4`], of IPv6 packets.
 #[inline(never)]
 fn look_up_v6(snapshot: &Snapshot, stage: &mut Stage) {
-    let (map, routes) = (&snapshot.map, &snapshot.shortcuts.routes);
-    let (lanes, plain) = (stage.lanes.v6, &stage.plain);
-    let all = lanes_of(lanes);
-    let rest = stage.flows.find_slots(snapshot, all, |flows, lane| {
-        let service = map.glance_v6(plain.v6_key(lane))?;
-        routes.slot_of(service, flows.hashes[lane])
-    });
-    stage.untracked |= lanes & !rest;
-    stage.claim(snapshot, lanes & rest, |stage, lane| {
+    let map = &snapshot.map;
+    stage.claim(snapshot, stage.lanes.v6, |stage, lane| {
         map.lookup_v6(stage.plain.v6_key(lane))
     });
 }
 
 impl Flows {
-    /// Finds the slots of packets whose services are steered by hashes alone, as far as one look tells; returns the
-    /// lanes for which it does not.
+    /// Asks for the slots of packets whose keys say that their services are steered by hashes alone; returns their
+    /// lanes, and may return others that are not among `lanes`.
     #[inline(always)]
-    fn find_slots(
-        &mut self,
-        snapshot: &Snapshot,
-        lanes: impl Iterator<Item = usize>,
-        look: impl Fn(&Flows, usize) -> Option<Slot>,
-    ) -> u32 {
-        if snapshot.shortcuts.routes.is_empty() {
-            return u32::MAX;
+    fn ask_v4(&self, routes: &Routes, lanes: u32) -> u32 {
+        if routes.is_empty() {
+            return 0;
         }
-        let mut rest = 0u32;
-        for lane in lanes {
-            match look(self, lane) {
-                Some(slot) => self.slots[lane] = slot,
-                None => rest |= 1 << lane,
+        let mut others = 0u32;
+        for lane in 0..(u32::BITS - lanes.leading_zeros()) as usize {
+            let (key, home) = (self.claims[lane].v4_key(), self.places[lane]);
+            if !routes.ask_at_home(key, home, self.slots[lane]) {
+                others |= 1 << lane;
             }
         }
-        rest
+        !others
     }
 
-    /// The hashes of IPv4 packets, what they claim by themselves, and the entries they leave as they are.
-    fn read_v4(&mut self, plain: &Plain, key: &HashKey, look: Look<'_>) {
+    /// The hashes of IPv4 packets, what they claim by themselves, and the entries they leave as they are; if services
+    /// are steered by hashes alone, also where `to` look for the way.
+    fn read_v4<const ROUTED: bool>(
+        &mut self,
+        plain: &Plain,
+        key: &HashKey,
+        look: Look<'_>,
+        to: Addressing,
+    ) {
         let key = *key;
         hw::vectorised(
             plain,
@@ -134,6 +132,10 @@ impl Flows {
                     flows.hashes[lane] = hash;
                     flows.claims[lane] = Claim::of_v4(plain.v4_key(lane));
                     flows.wanted[lane] = look.wanted(hash, plain.says[lane]);
+                    if ROUTED {
+                        flows.slots[lane] = to.slot(hash);
+                        flows.places[lane] = to.home(plain.v4_key(lane));
+                    }
                 }
             },
         );
@@ -178,13 +180,15 @@ impl Stage {
         lanes: u32,
         look_up: impl Fn(&Stage, usize) -> ServiceIndex,
     ) {
+        let routes = &snapshot.shortcuts.routes;
         let (mut untracked, mut others) = (0u32, 0u32);
         for lane in lanes_of(lanes) {
             let index = look_up(self, lane);
             self.flows.claims[lane] = Claim::of_service(index);
             let hash = self.flows.hashes[lane];
-            if let Some(slot) = snapshot.shortcuts.routes.slot_of(index, hash) {
-                self.flows.slots[lane] = slot;
+            let slot = routes.addressing().slot(hash);
+            if let Some(place) = routes.ask(index, slot) {
+                (self.flows.places[lane], self.flows.slots[lane]) = (place, slot);
                 untracked |= 1 << lane;
             } else if snapshot.shortcuts.mode(index) != Some(Mode::Connection) {
                 others |= 1 << lane;

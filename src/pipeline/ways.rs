@@ -103,7 +103,8 @@ impl Pipeline {
     #[inline(never)]
     fn steer_untracked<'s>(&mut self, snapshot: &'s Snapshot, stage: &Stage, ways: &mut Ways<'s>) {
         for lane in lanes_of(stage.untracked) {
-            match snapshot.shortcuts.routes.way(stage.flows.slots[lane]) {
+            let (place, slot) = (stage.flows.places[lane], stage.flows.slots[lane]);
+            match snapshot.shortcuts.routes.way(place, slot) {
                 Some((id, adjacency)) => {
                     hw::prefetch_read(adjacency);
                     ways.set(lane, id.get(), adjacency);

@@ -14,7 +14,7 @@ use super::snapshot::Service;
 pub struct Routes {
     /// By the keys of IPv4 services that are one address, protocol and port; behind those the routes of all others.
     places: Box<[Route]>,
-    spread: Spread,
+    addressing: Addressing,
     /// The places of services, by index.
     of_services: Box<[u32]>,
     /// The ways to the backends of all these services, one service behind the other.
@@ -29,8 +29,6 @@ struct Route {
     /// The service's key, or [`Route::NO_KEY`].
     key: u64,
     slots: Slots,
-    /// How many these are.
-    size: u32,
     /// Where its backends begin among those of all services.
     first: u32,
 }
@@ -41,30 +39,32 @@ const _: () = assert!(size_of::<Route>() == 32);
 impl Route {
     /// The key of no packet.
     const NO_KEY: u64 = u64::MAX;
-
-    #[inline(always)]
-    fn slot(&self, hash: FlowHash) -> u32 {
-        hash.slot(self.size)
-    }
 }
 
-/// The slot of a flow, and where the route is that it belongs to. It means nothing under another snapshot.
+/// Where packets have to look, by their keys and hashes alone: in loops that become vector code.
 #[derive(Debug, Clone, Copy)]
-pub struct Slot {
-    slot: u32,
-    place: u32,
+pub struct Addressing {
+    /// Slots of every table.
+    size: u32,
+    spread: Spread,
+}
+
+impl Addressing {
+    /// The slot of a flow.
+    #[inline(always)]
+    pub fn slot(self, hash: FlowHash) -> u32 {
+        hash.slot(self.size)
+    }
+
+    /// The place of the route of the service with this key, if it is one and no other is there.
+    #[inline(always)]
+    pub fn home(self, key: V4Key) -> u32 {
+        self.spread.home(key.word()) as u32
+    }
 }
 
 /// The place of what has none.
 const NOWHERE: u32 = u32::MAX;
-
-impl Slot {
-    /// Of no service.
-    pub const NONE: Slot = Slot {
-        slot: 0,
-        place: NOWHERE,
-    };
-}
 
 impl Routes {
     /// The routes of those of the services that are `steered` by hashes alone; `way` tells the way to a backend.
@@ -74,6 +74,11 @@ impl Routes {
         steered: impl Fn(&Service) -> bool,
         way: impl Fn(BackendId) -> Adjacency,
     ) -> Self {
+        // All tables of a pool are of one size.
+        let size = services
+            .first()
+            .map_or(0, |service| service.maglev.size().get());
+        let steered = |service: &Service| steered(service) && service.maglev.size().get() == size;
         let all = (0..).map(ServiceIndex).zip(services);
         let steered: Vec<_> = all.filter(|(_, service)| steered(service)).collect();
         let key = |index| match map.exact_key(index) {
@@ -88,7 +93,6 @@ impl Routes {
         let empty = Route {
             key: Route::NO_KEY,
             slots: Slots::new(&[], 0),
-            size: 0,
             first: 0,
         };
         let mut places = vec![empty; if steered.is_empty() { 0 } else { spread.len() }];
@@ -101,7 +105,6 @@ impl Routes {
             let route = Route {
                 key: home.map_or(Route::NO_KEY, |(word, _)| word),
                 slots: service.maglev.slots().clone(),
-                size: service.maglev.slots().len(),
                 first: ids.len() as u32,
             };
             ids.extend_from_slice(&service.backends);
@@ -115,7 +118,7 @@ impl Routes {
         }
         Routes {
             places: places.into(),
-            spread,
+            addressing: Addressing { size, spread },
             of_services: of_services.into(),
             ways: ways.into(),
             ids: ids.into(),
@@ -128,35 +131,38 @@ impl Routes {
         self.places.is_empty()
     }
 
-    /// The slot of a flow of the service with this key, which is asked for; `None` if the key does not say enough.
+    /// Where packets have to look.
     #[inline(always)]
-    pub fn slot_v4(&self, key: V4Key, hash: FlowHash) -> Option<Slot> {
-        let place = self.spread.home(key.word());
-        let route = self.places.get(place)?;
-        if route.key != key.word() {
-            return None;
+    pub fn addressing(&self) -> Addressing {
+        self.addressing
+    }
+
+    /// Asks for a slot of the service with this key, if that one's route is in its home; else `false`: the key does
+    /// not say enough.
+    #[inline(always)]
+    pub fn ask_at_home(&self, key: V4Key, home: u32, slot: u32) -> bool {
+        match self.places.get(home as usize) {
+            Some(route) if route.key == key.word() => {
+                route.slots.prefetch(slot);
+                true
+            }
+            _ => false,
         }
-        let slot = route.slot(hash);
-        route.slots.prefetch(slot);
-        Some(Slot {
-            slot,
-            place: place as u32,
-        })
     }
 
-    /// The slot of a flow of a service, which is asked for; `None` if the service is not steered by hashes alone.
+    /// Asks for a slot of a service, and tells the place of its route; `None` if the service is not steered by
+    /// hashes alone.
     #[inline(always)]
-    pub fn slot_of(&self, service: ServiceIndex, hash: FlowHash) -> Option<Slot> {
+    pub fn ask(&self, service: ServiceIndex, slot: u32) -> Option<u32> {
         let place = *self.of_services.get(usize::from(service.0))?;
-        let route = self.places.get(place as usize)?;
-        let slot = route.slot(hash);
-        route.slots.prefetch(slot);
-        Some(Slot { slot, place })
+        self.places.get(place as usize)?.slots.prefetch(slot);
+        Some(place)
     }
 
-    /// The backend that has a slot, and the way there; `None` if no backend of the service has any.
+    /// The backend that has a slot of the route in this place, and the way there; `None` if no backend of the
+    /// service has any.
     #[inline(always)]
-    pub fn way(&self, Slot { slot, place }: Slot) -> Option<(BackendId, &Adjacency)> {
+    pub fn way(&self, place: u32, slot: u32) -> Option<(BackendId, &Adjacency)> {
         let route = self.places.get(place as usize)?;
         let member = (route.first + u32::from(route.slots.get(slot)?)) as usize;
         Some((*self.ids.get(member)?, self.ways.get(member)?))
@@ -227,17 +233,18 @@ mod tests {
             prop_assert_eq!(routes.is_empty(), services.iter().all(|service| service.tracked));
             for (index, service) in (0..).map(ServiceIndex).zip(&services) {
                 for hash in hashes.iter().copied().map(FlowHash) {
-                    let slot = routes.slot_of(index, hash);
-                    prop_assert_eq!(slot.is_some(), !service.tracked);
+                    let slot = routes.addressing().slot(hash);
+                    let place = routes.ask(index, slot);
+                    prop_assert_eq!(place.is_some(), !service.tracked);
                     let own = service.maglev.lookup(hash);
                     let expected = own.map(|backend| service.backends[usize::from(backend)]);
-                    let way = |slot| routes.way(slot).map(|(id, _)| id);
-                    prop_assert_eq!(slot.and_then(way), expected.filter(|_| !service.tracked));
-                    if let Some(ExactKey::V4(key)) = map.exact_key(index)
-                        && let Some(slot) = routes.slot_v4(key, hash)
-                    {
-                        prop_assert!(!service.tracked);
-                        prop_assert_eq!(way(slot), expected);
+                    let to = |place| routes.way(place, slot).map(|(id, _)| id);
+                    prop_assert_eq!(place.and_then(to), expected.filter(|_| !service.tracked));
+                    if let Some(ExactKey::V4(key)) = map.exact_key(index) {
+                        let home = routes.addressing().home(key);
+                        if routes.ask_at_home(key, home, slot) {
+                            prop_assert_eq!(Some(home), place);
+                        }
                     }
                 }
             }
@@ -264,12 +271,15 @@ mod tests {
             let Some(ExactKey::V4(key)) = map.exact_key(index) else {
                 panic!("an exact IPv4 service");
             };
-            let way = |slot| routes.way(slot).map(|(id, _)| id);
-            let by_service = routes.slot_of(index, FlowHash(7)).and_then(way);
-            assert_eq!(by_service, Some(service.backends[0]));
-            match routes.slot_v4(key, FlowHash(7)) {
-                Some(slot) => assert_eq!(way(slot), by_service),
-                None => displaced += 1,
+            let slot = routes.addressing().slot(FlowHash(7));
+            let place = routes.ask(index, slot).expect("a route");
+            let to = routes.way(place, slot).map(|(id, _)| id);
+            assert_eq!(to, Some(service.backends[0]));
+            let home = routes.addressing().home(key);
+            if routes.ask_at_home(key, home, slot) {
+                assert_eq!(home, place);
+            } else {
+                displaced += 1;
             }
         }
         assert!(
@@ -283,8 +293,9 @@ mod tests {
     fn what_has_no_route_has_no_way() {
         let map = ServiceMap::default();
         let routes = Routes::new(&map, &[], |_| true, |_| Adjacency::NONE);
-        assert!(routes.slot_v4(V4Key::default(), FlowHash(0)).is_none());
-        assert!(routes.slot_of(ServiceIndex(0), FlowHash(0)).is_none());
-        assert!(routes.way(Slot::NONE).is_none());
+        let home = routes.addressing().home(V4Key::default());
+        assert!(!routes.ask_at_home(V4Key::default(), home, 0));
+        assert!(routes.ask(ServiceIndex(0), 0).is_none());
+        assert!(routes.way(NOWHERE, 0).is_none());
     }
 }

@@ -226,18 +226,6 @@ impl ServiceMap {
         }
     }
 
-    /// As [`ServiceMap::lookup_v4`], if one comparison is enough to find it; else `None`.
-    #[inline(always)]
-    pub fn glance_v4(&self, key: V4Key) -> Option<ServiceIndex> {
-        self.v4.first(key.0)
-    }
-
-    /// As [`ServiceMap::glance_v4`].
-    #[inline(always)]
-    pub fn glance_v6(&self, key: V6Key) -> Option<ServiceIndex> {
-        self.v6.first(key.words())
-    }
-
     /// As [`ServiceMap::lookup_v4`].
     #[inline(always)]
     pub fn lookup_v6(&self, key: V6Key) -> ServiceIndex {
