@@ -23,8 +23,9 @@ pub struct Routes {
     ids: Box<[BackendId]>,
 }
 
-/// What finds the backend of a flow of one service.
+/// What finds the backend of a flow of one service: two to a cache line, and none in two.
 #[derive(Debug, Clone)]
+#[repr(align(32))]
 struct Route {
     /// The service's key, or [`Route::NO_KEY`].
     key: u64,
@@ -33,7 +34,6 @@ struct Route {
     first: u32,
 }
 
-// Two to a line, and none in two.
 const _: () = assert!(size_of::<Route>() == 32);
 
 impl Route {
