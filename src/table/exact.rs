@@ -48,19 +48,19 @@ impl Spread {
         const TRIES: u64 = 32;
         // Two at least, so that the shift is less than a word.
         let len = (words.len() * 4).next_power_of_two().max(2);
-        let tries = (1..=TRIES).map(|n| Spread {
+        let nth = |n: u64| Spread {
             multiplier: GOLDEN.wrapping_mul(2 * n - 1),
             shift: 64 - len.trailing_zeros(),
-        });
+        };
         let mut taken = vec![false; len];
-        let best = tries.min_by_key(|spread: &Self| {
+        let best = (1..=TRIES).map(nth).min_by_key(|spread| {
             taken.fill(false);
             let displaced = words
                 .iter()
                 .filter(|word| std::mem::replace(&mut taken[spread.home(**word)], true));
             displaced.count()
         });
-        best.unwrap_or_default()
+        best.unwrap_or(nth(1))
     }
 
     /// How many places there are.
@@ -75,21 +75,11 @@ impl Spread {
     }
 }
 
-impl Default for Spread {
-    /// Over two places.
-    fn default() -> Self {
-        Spread {
-            multiplier: 1,
-            shift: 63,
-        }
-    }
-}
-
 impl<K> Default for Exact<K> {
     fn default() -> Self {
         Exact {
             places: Box::default(),
-            spread: Spread::default(),
+            spread: Spread::new(&[]),
         }
     }
 }
@@ -127,14 +117,10 @@ impl<K: Key> Exact<K> {
     /// The service of a key; [`ServiceIndex::NONE`] if there is none.
     #[inline(always)]
     pub(super) fn get(&self, key: K) -> ServiceIndex {
-        self.first(key).unwrap_or_else(|| self.look_on(key))
-    }
-
-    /// The service of a key, if it is where it is looked for first.
-    #[inline(always)]
-    pub(super) fn first(&self, key: K) -> Option<ServiceIndex> {
-        let &(there, service) = self.places.get(self.home(key))?;
-        (there == key).then_some(service)
+        match self.places.get(self.home(key)) {
+            Some(&(there, service)) if there == key => service,
+            _ => self.look_on(key),
+        }
     }
 
     /// As [`Exact::get`], for a key that is not in its first place.
