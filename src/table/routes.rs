@@ -82,7 +82,8 @@ impl Routes {
         let all = (0..).map(ServiceIndex).zip(services);
         let steered: Vec<_> = all.filter(|(_, service)| steered(service)).collect();
         let key = |index| match map.exact_key(index) {
-            Some(ExactKey::V4(key)) => Some(key.word()),
+            // Of two services with one key the map knows the first.
+            Some(ExactKey::V4(key)) if map.lookup_v4(key) == index => Some(key.word()),
             _ => None,
         };
         let words: Vec<_> = steered
@@ -287,6 +288,19 @@ mod tests {
             "{displaced} of {}",
             keys.len()
         );
+    }
+
+    #[test]
+    fn a_key_is_the_first_services() {
+        let keys = [key("203.0.113.1", (53, 53)); 2];
+        let services = [service(1, 1, true), service(1, 2, false)];
+        let map = ServiceMap::new(&keys);
+        let routes = Routes::new(&map, &services, |s| !s.tracked, |_| Adjacency::NONE);
+        let Some(ExactKey::V4(key)) = map.exact_key(ServiceIndex(1)) else {
+            panic!("an exact IPv4 service");
+        };
+        assert!(!routes.ask_at_home(key, routes.addressing().home(key), 0));
+        assert!(routes.ask(ServiceIndex(1), 0).is_some());
     }
 
     #[test]
