@@ -4,9 +4,10 @@
 use std::fs;
 use std::io;
 use std::ops::Deref;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use memmap2::{Advice, MmapMut};
 use nix::libc;
 
 #[cfg(target_arch = "x86_64")]
@@ -279,7 +280,7 @@ pub struct Lines {
     first: NonNull<Line>,
     len: usize,
     /// Kept for its `Drop`.
-    _mapping: Mapping,
+    _mapping: MmapMut,
 }
 
 // SAFETY: `Lines` owns its memory alone, and gives out nothing but `&Line`, which is made of atomics.
@@ -295,17 +296,20 @@ impl Lines {
         let huge = bytes >= HUGE_PAGE;
         // A mapping starts on a small page: one huge page more leaves room to align it by hand.
         let slack = if huge { HUGE_PAGE } else { 0 };
-        let mapping = Mapping::new(bytes.checked_add(slack).ok_or_else(too_large)?.max(1))?;
+        let bytes_mapped = bytes.checked_add(slack).ok_or_else(too_large)?.max(1);
+        let mut mapping = MmapMut::map_anon(bytes_mapped)?;
         let alignment = if huge { HUGE_PAGE } else { align_of::<Line>() };
-        let padding = mapping.base.align_offset(alignment);
-        // SAFETY: the padding is below `slack` (0 for a small table: pages are aligned to 4096 > 64),
-        // so the result is inside the mapping with `bytes` bytes to follow.
-        let first = unsafe { mapping.base.byte_add(padding) }.cast::<Line>();
+        let padding = mapping.as_ptr().align_offset(alignment);
         if huge {
-            // SAFETY: the range lies in our own mapping; the advice changes no content. It may be
-            // refused by a kernel without huge pages: then the table is slower, not wrong.
-            unsafe { libc::madvise(first.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+            // May be refused by a kernel without huge pages: then the table is slower, not wrong.
+            let _ = mapping.advise_range(Advice::HugePage, padding, bytes);
         }
+        // The padding is below `slack` (0 for a small table: pages are aligned to 4096 > 64), so the lines are inside
+        // the mapping.
+        let lines = mapping
+            .get_mut(padding..padding + bytes)
+            .ok_or_else(too_large)?;
+        let first = NonNull::from(lines).cast::<Line>();
         let lines = Lines {
             first,
             len,
@@ -346,44 +350,10 @@ impl Deref for Lines {
     }
 }
 
-/// Anonymous memory of our own.
-#[derive(Debug)]
-struct Mapping {
-    base: NonNull<u8>,
-    bytes: usize,
-}
-
-impl Mapping {
-    fn new(bytes: usize) -> io::Result<Self> {
-        // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches
-        // nothing that exists.
-        let base = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping { base, bytes })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: exactly the mapping made in `new`, which only its owner's borrows pointed into.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
 
     #[test]
