@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rustyrail::hw;
 use rustyrail::table::conn::{ConnOwner, ConnSettings, Segment};
-use rustyrail::table::hash::{BURST, V4Flows, flow_hash_v4, flow_hash_v6};
+use rustyrail::table::hash::{BURST, V4Tuple, flow_hash_v4, flow_hash_v6};
 use rustyrail::table::publish::Publisher;
 use rustyrail::table::{BackendId, FlowHash, HashKey, Nanos};
 
@@ -44,20 +44,21 @@ fn hash(c: &mut Bench) {
     });
     group.throughput(Throughput::Elements(BURST as u64));
     group.bench_function("IPv4 burst", |b| {
-        let mut burst = V4Flows {
-            protocol: [6; BURST],
-            source: [u32::from_le_bytes(source); BURST],
-            destination: [u32::from_le_bytes(vip); BURST],
-            ..V4Flows::default()
-        };
-        for (lane, ports) in burst.ports.iter_mut().enumerate() {
-            *ports = lane as u32 | 443 << 16;
+        let mut burst = [u32::from_le_bytes(source); BURST];
+        for (lane, source) in burst.iter_mut().enumerate() {
+            *source ^= (lane as u32) << 24;
         }
         let mut out = [FlowHash::default(); BURST];
         let key = key();
-        let hash_all = |flows: &V4Flows, out: &mut [FlowHash; BURST]| {
-            for (lane, out) in out.iter_mut().enumerate() {
-                *out = flows.hash(&key, lane);
+        let hash_all = |sources: &[u32; BURST], out: &mut [FlowHash; BURST]| {
+            for (source, out) in sources.iter().zip(out) {
+                let tuple = V4Tuple {
+                    protocol: 6,
+                    source: *source,
+                    destination: u32::from_le_bytes(vip),
+                    ports: 443 << 16 | 4242,
+                };
+                *out = tuple.hash(&key);
             }
         };
         b.iter(|| hw::vectorised(black_box(&burst), black_box(&mut out), hash_all));

@@ -1,7 +1,6 @@
 //! Prefetch, huge-page memory and a look at the CPU before `main`: the only file of `src/` that may hold
 //! `unsafe`.
 
-use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -61,12 +60,12 @@ pub fn map_large_blocks() {
 /// from it has to be inlined into `work`. All it reads comes by `from` and all it writes by `to`, so that the
 /// compiler knows that they do not overlap.
 #[inline(always)]
-pub fn vectorised<A, B>(from: &A, to: &mut B, work: impl Fn(&A, &mut B)) {
+pub fn vectorised<A: ?Sized, B>(from: &A, to: &mut B, work: impl Fn(&A, &mut B)) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
         #[inline(never)]
-        fn wide<A, B>(from: &A, to: &mut B, work: impl Fn(&A, &mut B)) {
+        fn wide<A: ?Sized, B>(from: &A, to: &mut B, work: impl Fn(&A, &mut B)) {
             work(from, to);
         }
         if is_x86_feature_detected!("avx512f")
@@ -79,6 +78,39 @@ pub fn vectorised<A, B>(from: &A, to: &mut B, work: impl Fn(&A, &mut B)) {
         }
     }
     work(from, to);
+}
+
+/// Eight rows of four words as four columns, each with a place for every row.
+#[inline(always)]
+pub fn columns(rows: [&[u8; 16]; 8]) -> [[u32; 8]; 4] {
+    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+    {
+        use std::arch::x86_64::*;
+        // SAFETY: a row is 16 bytes, which may be read at any alignment, and a vector has the eight words of a column.
+        // AVX2 is there: this is compiled for CPUs that have it.
+        unsafe {
+            let row = |at: usize| _mm_loadu_si128(rows[at].as_ptr().cast::<__m128i>());
+            let pair = |at: usize| _mm256_setr_m128i(row(at), row(at + 4));
+            let (a, b, c, d) = (pair(0), pair(1), pair(2), pair(3));
+            let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+            let first = _mm256_unpacklo_epi64(ab, cd);
+            let second = _mm256_unpackhi_epi64(ab, cd);
+            let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+            let third = _mm256_unpacklo_epi64(ab, cd);
+            let fourth = _mm256_unpackhi_epi64(ab, cd);
+            std::mem::transmute::<[__m256i; 4], _>([first, second, third, fourth])
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    columns_one_by_one(rows)
+}
+
+/// As [`columns`], a word after the other.
+#[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "avx2"))))]
+#[inline(always)]
+fn columns_one_by_one(rows: [&[u8; 16]; 8]) -> [[u32; 8]; 4] {
+    let word = |row: &[u8; 16], at: usize| u32::from_le_bytes(row.as_chunks().0[at]);
+    [0, 1, 2, 3].map(|at| rows.map(|row| word(row, at)))
 }
 
 /// The lanes that hold `value`, as bits.
@@ -260,12 +292,9 @@ impl Line {
     #[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "avx2"))))]
     #[inline(always)]
     fn like_one_by_one(&self, word: u64, any: u64) -> u32 {
-        let mut places = 0;
-        for (place, own) in self.0.iter().enumerate() {
-            let differs = (own.load(Ordering::Relaxed) ^ word) & !any;
-            places |= u32::from(differs == 0) << place;
-        }
-        places
+        let is_like = |own: &AtomicU64| (own.load(Ordering::Relaxed) ^ word) & !any == 0;
+        let places = self.0.iter().rev();
+        places.fold(0, |bits, own| bits << 1 | u32::from(is_like(own)))
     }
 }
 
@@ -325,8 +354,7 @@ impl Lines {
     pub fn huge_bytes(&self) -> Option<usize> {
         let start = self.first.as_ptr().addr();
         let end = start + size_of_val::<[Line]>(self);
-        let smaps = fs::read_to_string("/proc/self/smaps").ok()?;
-        Some(smaps::huge_bytes_between(&smaps, start, end))
+        smaps::own_huge_bytes_between(start, end)
     }
 
     /// Writes to every small page, so that it exists.
@@ -374,16 +402,8 @@ mod tests {
     #[test]
     fn places_of_a_word_are_found() {
         let line = Line::default();
-        let words = [
-            7 << 32,
-            7,
-            9 << 32 | 7,
-            7 << 32 | 1,
-            0,
-            u64::MAX,
-            7 << 33,
-            7 << 32 | 9,
-        ];
+        let (a, b) = (7 << 32, 9 << 32);
+        let words = [a, 7, b | 7, a | 1, 0, u64::MAX, a << 1, a | 9];
         for (place, word) in line.0.iter().zip(words) {
             place.store(word, Ordering::Relaxed);
         }
@@ -397,6 +417,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn columns_are_those_of_rows() {
+        let bytes: [u8; 128] = std::array::from_fn(|at| at as u8);
+        let rows = || [0, 1, 2, 3, 4, 5, 6, 7].map(|row| &bytes.as_chunks().0[row]);
+        assert_eq!(columns(rows()), columns_one_by_one(rows()));
+        let last = u32::from_le_bytes([124, 125, 126, 127]);
+        assert_eq!(columns(rows())[3][7], last);
     }
 
     #[test]

@@ -1,7 +1,16 @@
 //! What the kernel tells of a process's memory in `/proc/PID/smaps`.
 
+use std::fs;
+
+/// How many bytes of this process's memory from `start` to `end` lie on huge pages; `None` where the kernel does not
+/// tell.
+pub fn own_huge_bytes_between(start: usize, end: usize) -> Option<usize> {
+    let smaps = fs::read_to_string("/proc/self/smaps").ok()?;
+    Some(huge_bytes_between(&smaps, start, end))
+}
+
 /// Sums `AnonHugePages` of the mappings that touch `start..end`.
-pub fn huge_bytes_between(smaps: &str, start: usize, end: usize) -> usize {
+fn huge_bytes_between(smaps: &str, start: usize, end: usize) -> usize {
     let mut inside = false;
     let mut bytes = 0;
     for line in smaps.lines() {

@@ -345,7 +345,7 @@ impl Mbuf {
     /// Fetches, to write, the line below the packet's first byte, where a prepended outer header goes.
     #[inline]
     pub fn prefetch_headroom(&self) {
-        prefetch_write(self.start().wrapping_sub(CACHE_LINE));
+        prefetch_below(self.start());
     }
 }
 
@@ -383,14 +383,20 @@ fn prefetch_read(address: *const u8) {
     let _ = address;
 }
 
+/// The line below, to write.
 #[inline]
-fn prefetch_write(address: *const u8) {
+fn prefetch_below(address: *const u8) {
     // The intrinsic would emit a read prefetch unless the whole build requires the `prfchw` feature.
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint that cannot fault, whatever the address; 64-bit processors without it
     // execute the instruction as a no-op. It changes no register and no memory.
     unsafe {
-        std::arch::asm!("prefetchw [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        std::arch::asm!(
+            "prefetchw [{0} - {line}]",
+            in(reg) address,
+            line = const CACHE_LINE,
+            options(nostack, preserves_flags, readonly)
+        );
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;

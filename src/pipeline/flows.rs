@@ -15,6 +15,14 @@ use super::frame::Frame;
 use super::plain::{self, Fields, Plain};
 use super::stage::{Stage, lanes_of};
 
+/// What flows are hashed with and looked for in.
+pub(super) struct Tables<'s> {
+    pub(super) key: HashKey,
+    pub(super) look: Look<'s>,
+    pub(super) addressing: Addressing,
+    pub(super) routes: &'s Routes,
+}
+
 /// The flows of a burst, as arrays.
 #[derive(Debug)]
 pub(super) struct Flows {
@@ -45,41 +53,42 @@ impl Flows {
 #[inline(always)]
 pub(super) fn look_up<F: Frame>(
     snapshot: &Snapshot,
-    (port, frames): (&PortView, &[F]),
+    burst: (&PortView, &[F]),
     look: Look<'_>,
     fields: &mut Fields,
     stage: &mut Stage,
 ) {
-    stage.lanes = plain::read(port, frames, fields, &mut stage.plain);
-    if stage.lanes.v4 != 0 {
-        let (routes, key) = (&snapshot.shortcuts.routes, &snapshot.hash_key);
-        let (flows, plain, to) = (&mut stage.flows, &stage.plain, routes.addressing());
-        if routes.is_empty() {
-            flows.read_v4::<false>(plain, key, look, to);
-        } else {
-            flows.read_v4::<true>(plain, key, look, to);
-        }
-        if !snapshot.shortcuts.claims_by_key.v4 {
-            look_up_v4(snapshot, stage);
-        }
+    let shortcuts = &snapshot.shortcuts;
+    let tables = Tables {
+        key: snapshot.hash_key,
+        look,
+        addressing: shortcuts.routes.addressing(),
+        routes: &shortcuts.routes,
+    };
+    let to = (&mut stage.plain, &mut stage.flows);
+    let (lanes, asked) = plain::read(burst, &tables, fields, to);
+    stage.lanes = lanes;
+    if lanes.v4 != 0 && !shortcuts.claims_by_key.v4 {
+        look_up_v4(snapshot, stage, asked);
     }
-    if stage.lanes.v6 != 0 {
-        let keys = (&snapshot.hash_key, &snapshot.shortcuts.claim_key);
-        let lanes = stage.lanes.v6;
-        stage.flows.read_v6(lanes, &stage.plain, keys, look);
-        if !snapshot.shortcuts.claims_by_key.v6 {
+    if lanes.v6 != 0 {
+        let keys = (&snapshot.hash_key, &shortcuts.claim_key);
+        stage.flows.read_v6(lanes.v6, &stage.plain, keys, look);
+        if !shortcuts.claims_by_key.v6 {
             look_up_v6(snapshot, stage);
         }
     }
+    if !shortcuts.routes.is_empty() && stage.tracked() != 0 {
+        stage.flows.want(&stage.plain, look);
+    }
 }
 
-/// Finds the services of IPv4 packets where their own keys do not say enough.
+/// Finds the services of IPv4 packets where their own keys do not say enough: they do for those in `known`.
 #[inline(never)]
-fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage) {
+fn look_up_v4(snapshot: &Snapshot, stage: &mut Stage, known: u32) {
     let (map, lanes) = (&snapshot.map, stage.lanes.v4);
-    // What they have claimed so far is their keys.
-    let known = stage.flows.ask_v4(&snapshot.shortcuts.routes, lanes);
     stage.untracked |= lanes & known;
+    // What they have claimed so far is their keys.
     stage.claim(snapshot, lanes & !known, |stage, lane| {
         map.lookup_v4(stage.flows.claims[lane].v4_key())
     });
@@ -95,53 +104,22 @@ fn look_up_v6(snapshot: &Snapshot, stage: &mut Stage) {
 }
 
 impl Flows {
-    /// Asks for the slots of packets whose keys say that their services are steered by hashes alone; returns their
-    /// lanes, and may return others that are not among `lanes`.
-    #[inline(always)]
-    fn ask_v4(&self, routes: &Routes, lanes: u32) -> u32 {
-        if routes.is_empty() {
-            return 0;
-        }
-        let mut others = 0u32;
-        for lane in 0..(u32::BITS - lanes.leading_zeros()) as usize {
-            let (key, home) = (self.claims[lane].v4_key(), self.places[lane]);
-            if !routes.ask_at_home(key, home, self.slots[lane]) {
-                others |= 1 << lane;
-            }
-        }
-        !others
-    }
-
-    /// The hashes of IPv4 packets, what they claim by themselves, and the entries they leave as they are; if services
-    /// are steered by hashes alone, also where `to` look for the way.
-    fn read_v4<const ROUTED: bool>(
-        &mut self,
-        plain: &Plain,
-        key: &HashKey,
-        look: Look<'_>,
-        to: Addressing,
-    ) {
-        let key = *key;
+    /// The entries that the packets of a burst leave as they are.
+    #[inline(never)]
+    fn want(&mut self, plain: &Plain, look: Look<'_>) {
         hw::vectorised(
             plain,
             self,
             #[inline(always)]
             |plain, flows| {
                 for lane in 0..BURST {
-                    let hash = plain.v4.hash(&key, lane);
-                    flows.hashes[lane] = hash;
-                    flows.claims[lane] = Claim::of_v4(plain.v4_key(lane));
-                    flows.wanted[lane] = look.wanted(hash, plain.says[lane]);
-                    if ROUTED {
-                        flows.slots[lane] = to.slot(hash);
-                        flows.places[lane] = to.home(plain.v4_key(lane));
-                    }
+                    flows.wanted[lane] = look.wanted(flows.hashes[lane], plain.says[lane]);
                 }
             },
         );
     }
 
-    /// The same of the IPv6 packets in `lanes`.
+    /// The hashes of the IPv6 packets in `lanes`, what they claim by themselves, and the entries they leave as they are.
     fn read_v6(
         &mut self,
         lanes: u32,

@@ -2,20 +2,22 @@
 //! without options or IPv6 without extension headers, in one piece, in no tunnel, behind the link
 //! header that its port expects.
 //!
-//! The headers of a burst are copied into an array per field, and checked and taken apart in plain loops
-//! over those arrays, which the compiler turns into vector code: some ten instructions per packet. All
-//! checks of [`classify`](super::classify::classify) are made, and a mix of protocols costs no mispredicted
-//! branch. A frame that fails one of them is not wrong, just not plain: `classify` reads it again and finds
-//! out.
+//! All checks of [`classify`](super::classify::classify) are made, by vector code, and a mix of protocols costs no
+//! mispredicted branch. A frame that fails one of them is not wrong, just not plain: `classify` reads it again and
+//! finds out.
 
-use crate::hw;
-use crate::table::hash::{BURST, V4Flows, V6Flows};
-use crate::table::service::{V4Key, V6Key};
-use crate::table::snapshot::PortView;
+mod v4;
+mod v6;
+
+use crate::table::hash::{BURST, V6Flows};
+use crate::table::service::V6Key;
+use crate::table::snapshot::{MacFilter, PortView};
 use crate::wire::IpProtocol;
 
+use super::flows::{Flows, Tables};
 use super::frame::Frame;
-use super::stage::lanes_of;
+
+pub(super) use v6::Fields;
 
 const TCP: u32 = IpProtocol::TCP.0 as u32;
 const UDP: u32 = IpProtocol::UDP.0 as u32;
@@ -26,42 +28,17 @@ const V6_HEAD: usize = 40 + 20;
 const BARE: usize = 14;
 const TAGGED: usize = 18;
 
-/// EtherTypes, as they stand in the bytes of a frame.
-const V4_KIND: u32 = u32::from_le_bytes([0x08, 0x00, 0, 0]);
-const V6_KIND: u32 = u32::from_le_bytes([0x86, 0xdd, 0, 0]);
-
-/// The headers of a burst, read as little-endian numbers from the bytes of the frames.
-#[derive(Debug, Default)]
-pub(super) struct Fields {
-    /// Bytes 0 to 7 of the frame: where it goes.
-    station: [[u32; 2]; BURST],
-    /// Bytes 12 to 15: the tag, where there is one.
-    tag: [u32; BURST],
-    /// The EtherType; 0 if the frame is too short for any packet that is plain.
-    kind: [u32; BURST],
-    /// Bytes of the frame.
-    len: [u32; BURST],
-    /// The first four words of an IPv4 header.
-    v4_first: [[u32; 4]; BURST],
-    /// The last word of an IPv4 header and the first, second and fourth of the transport header.
-    v4_last: [[u32; 4]; BURST],
-    /// An IPv6 header and the first two words of the transport header.
-    v6: [[[u64; 2]; BURST]; 3],
-    /// The fourth word of the transport header behind IPv6.
-    v6_fourth: [u32; BURST],
-}
-
 /// What plain packets are, as arrays.
 #[derive(Debug, Default)]
 pub(super) struct Plain {
-    /// IPv4's tuples to hash.
-    pub(super) v4: V4Flows,
-    /// IPv6's.
+    /// IPv6's tuples to hash.
     pub(super) v6: V6Flows,
     /// Where the packet ends (16 bits), DSCP and ECN (8), protocol (8).
     pub(super) shape: [u32; BURST],
     /// What it says about its connection: TCP flags FIN to ACK, and 32 for TCP.
     pub(super) says: [u32; BURST],
+    /// Bytes of a frame that may be plain IPv4, else 0.
+    lens: [u32; BURST],
     /// Not zero if it is not plain after all.
     wrong: [u32; BURST],
     /// Where the IP headers start.
@@ -78,18 +55,7 @@ pub(super) struct Read {
 }
 
 impl Plain {
-    /// What an IPv4 packet is matched to a service by.
-    #[inline(always)]
-    pub(super) fn v4_key(&self, lane: usize) -> V4Key {
-        let port = (self.v4.ports[lane] >> 16) as u16;
-        V4Key::from_wire(
-            self.v4.protocol[lane] as u8,
-            self.v4.destination[lane],
-            port,
-        )
-    }
-
-    /// As [`Plain::v4_key`].
+    /// What an IPv6 packet is matched to a service by.
     #[inline(always)]
     pub(super) fn v6_key(&self, lane: usize) -> V6Key {
         let flows = &self.v6;
@@ -116,200 +82,77 @@ impl Read {
     }
 }
 
-/// Where frames have to go, as masks and values.
+/// Where frames have to go.
 #[derive(Debug, Clone, Copy)]
 struct ForUs {
-    station: [(u32, u32); 2],
+    station: MacFilter,
+    /// The tag, as a mask and a value.
     tag: (u32, u32),
 }
 
-/// Reads the plain frames of a burst; what the other lanes hold means nothing.
+impl ForUs {
+    /// Not zero for a frame with another tag.
+    #[inline(always)]
+    fn strayed(self, tag: u32) -> u32 {
+        tag & self.tag.0 ^ self.tag.1
+    }
+}
+
+/// Reads the plain frames of a burst; what the other lanes hold means nothing. Returns their lanes, and those of IPv4
+/// packets whose slots have been asked for, with others.
+#[inline(always)]
 pub(super) fn read<F: Frame>(
-    port: &PortView,
-    frames: &[F],
+    (port, frames): (&PortView, &[F]),
+    tables: &Tables<'_>,
     fields: &mut Fields,
-    plain: &mut Plain,
-) -> Read {
-    let station = port.filter.halves();
+    to: (&mut Plain, &mut Flows),
+) -> (Read, u32) {
+    let station = port.filter;
     match port.vlan {
         None => {
-            let read = gather::<F, BARE, { BARE + V4_HEAD }, { BARE + V6_HEAD }>(frames, fields);
             let tag = (0, 0);
-            check::<BARE>(ForUs { station, tag }, read, fields, plain)
+            let for_us = ForUs { station, tag };
+            behind::<F, BARE, { BARE + V4_HEAD }, { BARE + V6_HEAD }>(
+                for_us, frames, tables, fields, to,
+            )
         }
-        Some(_) if port.outer_vlan.is_some() => Read::default(),
+        Some(_) if port.outer_vlan.is_some() => (Read::default(), 0),
         Some(vlan) => {
-            let read =
-                gather::<F, TAGGED, { TAGGED + V4_HEAD }, { TAGGED + V6_HEAD }>(frames, fields);
             let [id_high, id_low] = vlan.to_be_bytes();
             let tag = |[a, b]: [u8; 2], high, low| u32::from_le_bytes([a, b, high, low]);
             let tag = (
                 tag([0xff; 2], 0x0f, 0xff),
                 tag([0x81, 0x00], id_high, id_low),
             );
-            check::<TAGGED>(ForUs { station, tag }, read, fields, plain)
+            let for_us = ForUs { station, tag };
+            behind::<F, TAGGED, { TAGGED + V4_HEAD }, { TAGGED + V6_HEAD }>(
+                for_us, frames, tables, fields, to,
+            )
         }
     }
 }
 
-/// Copies the headers of the frames that may be plain by their length and EtherType.
+/// The same behind a link header of `L3` bytes.
 #[inline(always)]
-fn gather<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
+fn behind<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
+    for_us: ForUs,
     frames: &[F],
+    tables: &Tables<'_>,
     fields: &mut Fields,
-) -> Read {
-    for (frame, lane) in frames.iter().zip(0..BURST) {
-        frame.prefetch_headroom();
-        let frame = frame.data();
-        let Some(head) = frame.first_chunk::<V4>() else {
-            fields.kind[lane] = 0;
-            continue;
-        };
-        fields.kind[lane] = u16::from_le_bytes([head[L3 - 2], head[L3 - 1]]).into();
-        fields.len[lane] = frame.len() as u32;
-        fields.station[lane] = [le32(head, 0), le32(head, 4)];
-        if L3 == TAGGED {
-            fields.tag[lane] = le32(head, 12);
-        }
-        // Whatever it is: what is no IPv4 is not looked at.
-        fields.v4_first[lane] = [0, 4, 8, 12].map(|at| le32(head, L3 + at));
-        fields.v4_last[lane] = [16, 20, 24, 32].map(|at| le32(head, L3 + at));
-    }
-    let all = ((1u64 << frames.len().min(BURST)) - 1) as u32;
-    let v4 = all & hw::lanes_with(&fields.kind, V4_KIND);
-    let mut v6 = all & !v4;
-    if v6 != 0 {
-        v6 &= hw::lanes_with(&fields.kind, V6_KIND);
-        v6 = gather_all_v6::<F, L3, V6>(frames, v6, fields);
-    }
-    Read { v4, v6 }
-}
-
-/// The same for those that may be IPv6; returns the lanes of those that are long enough.
-#[inline(never)]
-fn gather_all_v6<F: Frame, const L3: usize, const V6: usize>(
-    frames: &[F],
-    lanes: u32,
-    fields: &mut Fields,
-) -> u32 {
-    let mut read = 0;
-    for lane in lanes_of(lanes) {
-        if let Some(head) = frames[lane].data().first_chunk::<V6>() {
-            for (part, from) in fields.v6.iter_mut().zip([0, 16, 32]) {
-                part[lane] = [0, 8].map(|at| le64(head, L3 + from + at));
-            }
-            fields.v6_fourth[lane] = le32(head, L3 + 52);
-            read |= 1 << lane;
-        }
-    }
-    read
-}
-
-/// Leaves those of the lanes that are plain, and takes them apart.
-#[inline(always)]
-fn check<const L3: usize>(for_us: ForUs, read: Read, fields: &Fields, plain: &mut Plain) -> Read {
+    (plain, flows): (&mut Plain, &mut Flows),
+) -> (Read, u32) {
     plain.l3 = L3 as u16;
-    let mut checked = Read::default();
-    if read.v4 != 0 {
-        checked.v4 = read.v4 & check_v4::<L3>(for_us, fields, plain);
-    }
-    if read.v6 != 0 {
-        checked.v6 = read.v6 & check_v6::<L3>(for_us, fields, read.v6, plain);
-    }
-    checked
-}
-
-/// Not zero for a frame to another station, with another tag, or longer than an IP packet can be.
-#[inline(always)]
-fn astray<const L3: usize>(for_us: ForUs, station: [u32; 2], tag: u32, len: u32) -> u32 {
-    let [first, second] = for_us.station;
-    let tagged = if L3 == TAGGED {
-        tag & for_us.tag.0 ^ for_us.tag.1
+    let all = ((1u64 << frames.len().min(BURST)) - 1) as u32;
+    let (v4, asked) = if tables.routes.is_empty() {
+        v4::read::<F, L3, V4, false>(for_us, frames, tables, (plain, flows))
     } else {
-        0
+        v4::read::<F, L3, V4, true>(for_us, frames, tables, (plain, flows))
     };
-    station[0] & first.0 ^ first.1 | station[1] & second.0 ^ second.1 | tagged | len >> 16
-}
-
-#[inline(always)]
-fn check_v4<const L3: usize>(for_us: ForUs, fields: &Fields, plain: &mut Plain) -> u32 {
-    /// Offset and "more fragments" of the second word.
-    const FRAGMENT: u32 = 0xff3f_0000;
-    hw::vectorised(
-        fields,
-        plain,
-        #[inline(always)]
-        |fields, plain| {
-            for lane in 0..BURST {
-                let [a, b, c, source] = fields.v4_first[lane];
-                let [destination, ports, second, fourth] = fields.v4_last[lane];
-                let len = fields.len[lane];
-                let protocol = c >> 8 & 0xff;
-                let end = L3 as u32 + swap16(a >> 16);
-                let l4 = L3 as u32 + 20;
-                let (says, lies) = flow(protocol, [second, fourth], l4, end);
-                // RFC 1071: in whatever byte order; all ones if the checksum is right.
-                let sum = halves(a) + halves(b) + halves(c) + halves(source) + halves(destination);
-                let sum = halves(halves(sum));
-                plain.wrong[lane] =
-                    astray::<L3>(for_us, fields.station[lane], fields.tag[lane], len)
-                        | a & 0xff ^ 0x45
-                        | b & FRAGMENT
-                        | u32::from(c & 0xff == 0)
-                        | sum ^ 0xffff
-                        | u32::from(end > len)
-                        | lies;
-                plain.v4.source[lane] = source;
-                plain.v4.destination[lane] = destination;
-                plain.v4.protocol[lane] = protocol;
-                plain.v4.ports[lane] = ports;
-                plain.shape[lane] = end << 16 | a & 0xff00 | protocol;
-                plain.says[lane] = says;
-            }
-        },
-    );
-    hw::lanes_with(&plain.wrong, 0)
-}
-
-#[inline(always)]
-fn check_v6<const L3: usize>(for_us: ForUs, fields: &Fields, lanes: u32, plain: &mut Plain) -> u32 {
-    hw::vectorised(
-        fields,
-        plain,
-        #[inline(always)]
-        |fields, plain| {
-            for lane in 0..BURST {
-                let [[start, s0], [s1, d0], [d1, ports]] =
-                    fields.v6.each_ref().map(|part| part[lane]);
-                let (a, b) = (start as u32, (start >> 32) as u32);
-                let last = [(ports >> 32) as u32, fields.v6_fourth[lane]];
-                let len = fields.len[lane];
-                let protocol = b >> 16 & 0xff;
-                let end = L3 as u32 + 40 + swap16(b);
-                let l4 = L3 as u32 + 40;
-                let (says, lies) = flow(protocol, last, l4, end);
-                plain.wrong[lane] =
-                    astray::<L3>(for_us, fields.station[lane], fields.tag[lane], len)
-                        | a & 0xf0 ^ 0x60
-                        | u32::from(b >> 24 == 0)
-                        | u32::from(end > len)
-                        | lies;
-                // The class stands in the second half of the first byte and the first of the second.
-                let class = a << 4 & 0xf0 | a >> 12 & 0x0f;
-                let shape = end << 16 | class << 8 | protocol;
-                plain.v6.protocol[lane] = protocol;
-                plain.v6.source[0][lane] = s0;
-                plain.v6.source[1][lane] = s1;
-                plain.v6.destination[0][lane] = d0;
-                plain.v6.destination[1][lane] = d1;
-                plain.v6.ports[lane] = ports as u32;
-                let read = 0u32.wrapping_sub(lanes >> lane & 1);
-                plain.shape[lane] = shape & read | plain.shape[lane] & !read;
-                plain.says[lane] = says & read | plain.says[lane] & !read;
-            }
-        },
-    );
-    hw::lanes_with(&plain.wrong, 0)
+    let (v4, mut v6) = (all & v4, all & !v4);
+    if v6 != 0 {
+        v6 = v6::read::<F, L3, V6>(for_us, frames, v6, fields, plain);
+    }
+    (Read { v4, v6 }, asked)
 }
 
 /// What a transport header says about its connection; and not zero if it is neither TCP's nor UDP's or lies
@@ -368,22 +211,31 @@ mod tests {
     use crate::testkit::traffic::{kinds, pools, repair_ipv4};
     use crate::testkit::{Frame, Rail};
 
-    /// What is read of a frame in a burst of its own, with its service; `None` if it is not plain.
-    fn plain(rail: &Rail, frame: &[u8]) -> Option<(Packet, Option<ServiceIndex>)> {
+    type Plain = Option<(Packet, Option<ServiceIndex>)>;
+
+    /// What is read of the frames of a burst, with their services; `None` of those that are not plain.
+    fn plain_of_all(rail: &Rail, stage: &mut Stage, frames: &[&[u8]]) -> Vec<Plain> {
         let snapshot = rail.snapshot();
-        let mut stage = Stage::new();
-        // Whatever was in the lane before.
-        let frames = [kinds()[0].as_slice(), frame].map(Frame::new);
         let conns = ConnOwner::new(&ConnSettings {
             flows: 1,
             ..ConnSettings::default()
         });
         let conns = conns.expect("a small table");
-        let look = conns.look();
+        let frames: Vec<_> = frames.iter().map(|frame| Frame::new(frame)).collect();
         let burst = (&snapshot.ports[0], frames.as_slice());
-        look_up(snapshot, burst, look, &mut Fields::default(), &mut stage);
-        let is_plain = stage.lanes.all() & 2 != 0;
-        is_plain.then(|| (stage.packet(1), stage.service(snapshot, 1)))
+        look_up(snapshot, burst, conns.look(), &mut Fields::default(), stage);
+        let all = stage.lanes.all();
+        assert_eq!(u64::from(all) >> frames.len(), 0, "lanes of no frames");
+        let lanes = 0..frames.len();
+        let is_plain = |lane: usize| all >> lane & 1 != 0;
+        lanes
+            .map(|lane| is_plain(lane).then(|| (stage.packet(lane), stage.service(snapshot, lane))))
+            .collect()
+    }
+
+    /// The same of a frame in a burst of its own.
+    fn plain(rail: &Rail, frame: &[u8]) -> Plain {
+        plain_of_all(rail, &mut Stage::new(), &[frame])[0]
     }
 
     fn classified(rail: &Rail, frame: &[u8]) -> (Packet, Option<ServiceIndex>) {
@@ -423,6 +275,34 @@ mod tests {
             .filter(|frame| plain(&rail, frame).is_some())
             .count();
         assert!(plain >= 2, "{plain} of all kinds");
+    }
+
+    proptest! {
+        /// Wherever it stands in its burst, and whatever was there before.
+        #[test]
+        fn a_packet_in_a_burst_is_read_as_alone(
+            bursts in prop::collection::vec(
+                prop::collection::vec(any::<prop::sample::Index>(), 0..=32), 1..4),
+            mostly in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let kinds = kinds();
+            for rail in rails() {
+                let mut stage = Stage::new();
+                for burst in &bursts {
+                    let pick = |(lane, which): (usize, &prop::sample::Index)| match mostly {
+                        Some(most) if lane % 7 != 0 => kinds[most.index(kinds.len())].as_slice(),
+                        _ => kinds[which.index(kinds.len())].as_slice(),
+                    };
+                    let frames: Vec<_> = burst.iter().enumerate().map(pick).collect();
+                    stage.lanes = super::Read::default();
+                    stage.untracked = 0;
+                    let found = plain_of_all(&rail, &mut stage, &frames);
+                    for (found, frame) in found.into_iter().zip(frames) {
+                        prop_assert_eq!(found, plain(&rail, frame));
+                    }
+                }
+            }
+        }
     }
 
     proptest! {

@@ -10,7 +10,7 @@
 //! with one compression and three finalisation rounds.
 
 pub use super::key::{HashKey, HashKeyError};
-pub use super::lanes::{V4Flows, V6Flows};
+pub use super::lanes::{V4Tuple, V6Flows};
 
 /// Packets hashed together: the size of a receive burst.
 pub const BURST: usize = 32;
@@ -322,14 +322,17 @@ mod tests {
                 any::<(u8, [u8; 16], [u8; 16], u16, u16)>(), 0..=BURST),
         ) {
             let key = HashKey::from_bytes(key);
-            let (mut v4, mut v6) = (V4Flows::default(), V6Flows::default());
+            let (mut v4, mut v6) = ([V4Tuple::default(); BURST], V6Flows::default());
             let first4 = |a: [u8; 16]| [a[0], a[1], a[2], a[3]];
             for (lane, &(p, s, d, sp, dp)) in tuples.iter().enumerate() {
                 let ports = port_bytes(sp, dp) as u32;
-                (v4.protocol[lane], v4.ports[lane]) = (p.into(), ports);
+                v4[lane] = V4Tuple {
+                    protocol: p.into(),
+                    source: u32::from_le_bytes(first4(s)),
+                    destination: u32::from_le_bytes(first4(d)),
+                    ports,
+                };
                 (v6.protocol[lane], v6.ports[lane]) = (p.into(), ports);
-                v4.source[lane] = u32::from_le_bytes(first4(s));
-                v4.destination[lane] = u32::from_le_bytes(first4(d));
                 for (at, half) in [0, 64].into_iter().enumerate() {
                     v6.source[at][lane] = (u128::from_le_bytes(s) >> half) as u64;
                     v6.destination[at][lane] = (u128::from_le_bytes(d) >> half) as u64;
@@ -339,7 +342,7 @@ mod tests {
             hw::vectorised(&(v4, v6), &mut out, |(v4, v6), out| {
                 let [first, second] = out;
                 for (lane, (first, second)) in first.iter_mut().zip(second).enumerate() {
-                    (*first, *second) = (v4.hash(&key, lane), v6.hash(&key, lane));
+                    (*first, *second) = (v4[lane].hash(&key), v6.hash(&key, lane));
                 }
             });
             for (lane, &(p, s, d, sp, dp)) in tuples.iter().enumerate() {

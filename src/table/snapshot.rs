@@ -66,18 +66,17 @@ impl MacFilter {
         }
     }
 
-    /// The filter as two masks and values: for the first four bytes of a frame, and for those from the third
-    /// to the sixth, each read as a little-endian number.
-    #[inline]
-    pub fn halves(&self) -> [(u32, u32); 2] {
-        [0, 16].map(|shift| ((self.mask >> shift) as u32, (self.word >> shift) as u32))
+    /// Not zero for a frame to another address; `start` is its first eight bytes as a little-endian word.
+    #[inline(always)]
+    pub fn differs(&self, start: u64) -> u64 {
+        start & self.mask ^ self.word
     }
 
     /// Whether the frame is to this address. One too short to have a destination is not.
     #[inline]
     pub fn takes(&self, frame: &[u8]) -> bool {
         let start = frame.first_chunk().map(|first| u64::from_le_bytes(*first));
-        start.is_some_and(|start| start & self.mask == self.word)
+        start.is_some_and(|start| self.differs(start) == 0)
     }
 }
 
