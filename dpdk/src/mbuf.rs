@@ -72,12 +72,11 @@ impl Mbuf {
     #[inline]
     fn start(&self) -> *mut u8 {
         let header = self.header();
-        // SAFETY: `data_off` is at most `buf_len`, so the result is within or one past the buffer.
+        let buffer = header.buf_addr.cast::<u8>();
+        // SAFETY: an mbuf has a buffer, and `data_off` is at most `buf_len`, so the result is within or one past it.
         unsafe {
-            header
-                .buf_addr
-                .cast::<u8>()
-                .add(usize::from(header.data_off))
+            std::hint::assert_unchecked(!buffer.is_null());
+            buffer.add(usize::from(header.data_off))
         }
     }
 

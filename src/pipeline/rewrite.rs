@@ -17,19 +17,19 @@ use super::frame::Frame;
 use super::packet::Packet;
 use super::verdict::{DropReason, Verdict};
 
-/// Puts the headers of an adjacency in front of a plain packet, which lies in the frame from `start` to `end`;
-/// returns the bytes of the frame. What it has no headers for, and what is too long, is for [`forward`];
-/// nothing has changed then. No plain packet is too short for the headers to be written.
+/// Puts the headers of an adjacency, short or long ones, in front of a plain packet, which lies in the frame from
+/// `start` to `end`; returns the bytes of the frame. What it has no such headers for, and what is too long, is for
+/// [`forward`]; nothing has changed then. No plain packet is too short for the headers to be written.
 #[inline(always)]
-pub(super) fn forward_plain<F: Frame>(
+pub(super) fn forward_plain<F: Frame, const LONG: bool>(
     frame: &mut F,
     (start, end, class): (u32, u32, u8),
     hash: &FlowHash,
     adjacency: &Adjacency,
 ) -> Option<usize> {
-    let len = adjacency.room_for(end.wrapping_sub(start))?;
-    let packet = frame.rewrap(start as usize, end as usize, len)?;
-    adjacency.write(packet, class, hash)
+    let head = adjacency.room_for::<LONG>(end.checked_sub(start)?)?;
+    let packet = frame.rewrap(start as usize, end as usize, head)?;
+    adjacency.write::<LONG>(packet, (head, class), hash)
 }
 
 /// Sends the packet to `backend`: wrapped, addressed to the next hop, or held until that is known.

@@ -5,7 +5,7 @@
 
 use crate::table::claim::Claim;
 use crate::table::conn::Segment;
-use crate::table::hash::BURST;
+use crate::table::hash::{BURST, FlowHash};
 use crate::table::service::ServiceIndex;
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::wire::{IpProtocol, TrafficClass};
@@ -52,9 +52,12 @@ impl Stage {
         self.lanes.all() & !self.untracked
     }
 
-    /// Whether any of its packets will be looked up in the connection table.
-    pub(super) fn looks_up_connections(&self) -> bool {
-        self.untracked == 0 || self.tracked() != 0
+    /// The hashes of its packets, if any of them will be looked up in the connection table.
+    #[inline(always)]
+    pub(super) fn looked_up(&self) -> &[FlowHash] {
+        let none = self.untracked != 0 && self.tracked() == 0;
+        let len = if none { 0 } else { self.len };
+        self.flows.hashes.get(..len).unwrap_or_default()
     }
 
     /// Forgets the burst.
@@ -171,9 +174,15 @@ impl Pipeline {
     }
 
     /// Asks for the connection buckets of a burst that came behind none.
-    pub fn prefetch(&self, stage: &Stage) {
-        let (look, hashes) = (self.conns.look(), stage.flows.hashes.iter());
-        hashes.take(stage.len).for_each(|hash| look.prefetch(*hash));
+    pub fn expect(&self, stage: &Stage) {
+        self.prefetch(stage.looked_up());
+    }
+
+    /// Asks for the connection buckets of flows.
+    #[inline]
+    pub(super) fn prefetch(&self, flows: &[FlowHash]) {
+        let look = self.conns.look();
+        flows.iter().for_each(|hash| look.prefetch(*hash));
     }
 }
 

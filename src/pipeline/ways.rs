@@ -6,7 +6,7 @@
 use crate::hw;
 use crate::table::adjacency::Adjacency;
 use crate::table::conn::Segment;
-use crate::table::hash::BURST;
+use crate::table::hash::{BURST, FlowHash};
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, Nanos};
 
@@ -21,27 +21,24 @@ const FLOODED: u64 = BURST as u64 / 4;
 /// Where the plain packets of a burst go, found under the snapshot it borrows from.
 #[derive(Debug)]
 pub struct Ways<'s> {
-    adjacencies: [Option<&'s Adjacency>; BURST],
-    ids: [u32; BURST],
+    adjacencies: [&'s Adjacency; BURST],
     /// Why a packet goes to none.
     refusals: [Option<Refusal>; BURST],
 }
 
 impl<'s> Ways<'s> {
     const NONE: Ways<'static> = Ways {
-        adjacencies: [None; BURST],
-        ids: [0; BURST],
+        adjacencies: [&Adjacency::NONE; BURST],
         refusals: [None; BURST],
     };
 
     /// The backend of a packet.
     pub(super) fn get(&self, lane: usize) -> Option<BackendId> {
-        self.adjacencies[lane % BURST]?;
-        BackendId::new(self.ids[lane % BURST]).ok()
+        BackendId::new(self.adjacencies[lane % BURST].id()).ok()
     }
 
-    fn set(&mut self, lane: usize, id: u32, adjacency: &'s Adjacency) {
-        (self.adjacencies[lane % BURST], self.ids[lane % BURST]) = (Some(adjacency), id);
+    fn set(&mut self, lane: usize, adjacency: &'s Adjacency) {
+        self.adjacencies[lane % BURST] = adjacency;
     }
 
     pub(super) fn refusal(&self, lane: usize) -> Option<Refusal> {
@@ -50,14 +47,15 @@ impl<'s> Ways<'s> {
 }
 
 impl Pipeline {
-    /// Finds the backends of a burst's plain packets, and asks for what forwarding to them takes. If the
-    /// snapshot is another than that of the first stage, that one is run again.
+    /// Finds the backends of a burst's plain packets, and asks for what forwarding to them takes, and for what the
+    /// burst `behind` will need. If the snapshot is another than that of the first stage, that one is run again.
     #[inline(never)]
     pub fn steer_burst<'s, F: Frame>(
         &mut self,
         snapshot: &'s Snapshot,
         frames: &[F],
         stage: &mut Stage,
+        behind: Option<&Stage>,
         now: Nanos,
     ) -> Ways<'s> {
         self.advance(now);
@@ -69,13 +67,16 @@ impl Pipeline {
             self.steer_untracked(snapshot, stage, &mut ways);
         }
         let all = stage.tracked();
+        let behind = behind.map_or(&[][..], Stage::looked_up);
         // Under a flood a look would be in vain.
-        let rest = if self.flooded {
-            all
+        let (rest, behind) = if self.flooded {
+            (all, behind)
         } else {
-            self.steer_steady(snapshot, stage, all, &mut ways)
+            let rest = self.steer_steady(snapshot, (stage, all), behind, &mut ways);
+            (rest, &[][..])
         };
-        self.flooded = rest != 0 && self.steer_rest(snapshot, frames, stage, rest, &mut ways);
+        self.flooded =
+            rest != 0 && self.steer_rest(snapshot, frames, stage, (rest, behind), &mut ways);
         ways
     }
 
@@ -86,11 +87,11 @@ impl Pipeline {
         snapshot: &'s Snapshot,
         frames: &[F],
         stage: &mut Stage,
-        lanes: u32,
+        (lanes, behind): (u32, &[FlowHash]),
         ways: &mut Ways<'s>,
     ) -> bool {
         let misses = self.conns.stats().misses;
-        let foreseen = self.foresee(snapshot, stage, lanes);
+        let foreseen = self.foresee(snapshot, (stage, lanes), behind);
         for lane in lanes_of(lanes) {
             if !self.enter(snapshot, stage, (lane, foreseen[lane]), ways) {
                 self.steer_lane(snapshot, frames, stage, lane, ways);
@@ -105,9 +106,9 @@ impl Pipeline {
         for lane in lanes_of(stage.untracked) {
             let (place, slot) = (stage.flows.places[lane], stage.flows.slots[lane]);
             match snapshot.shortcuts.routes.way(place, slot) {
-                Some((id, adjacency)) => {
+                Some(adjacency) => {
                     hw::prefetch_read(adjacency);
-                    ways.set(lane, id.get(), adjacency);
+                    ways.set(lane, adjacency);
                 }
                 None => ways.refusals[lane] = Some(Refusal::NoBackend),
             }
@@ -115,27 +116,32 @@ impl Pipeline {
     }
 
     /// Finds the backends of packets that change nothing about their connection; returns the lanes of the
-    /// others.
+    /// others. Asks for the buckets of flows `behind`: one with every packet, as all at once would be more than a core
+    /// can wait for.
     #[inline(always)]
     fn steer_steady<'s>(
         &mut self,
         snapshot: &'s Snapshot,
-        stage: &Stage,
-        lanes: u32,
+        (stage, lanes): (&Stage, u32),
+        behind: &[FlowHash],
         ways: &mut Ways<'s>,
     ) -> u32 {
         let look = self.conns.look();
         let mut rest = 0u32;
         for lane in lanes_of(lanes) {
+            if let Some(hash) = behind.get(lane) {
+                look.prefetch(*hash);
+            }
             if let Some(id) = look.steady(stage.flows.hashes[lane], stage.flows.wanted[lane])
                 && let Some(adjacency) = snapshot.shortcuts.adjacency(id)
                 && adjacency.claim == stage.flows.claims[lane]
             {
-                ways.set(lane, id, adjacency);
+                ways.set(lane, adjacency);
             } else {
                 rest |= 1 << lane;
             }
         }
+        self.prefetch_others(behind, lanes);
         let steady = lanes.count_ones() - rest.count_ones();
         self.conns.count_hits(steady.into());
         rest
@@ -147,12 +153,15 @@ impl Pipeline {
     fn foresee(
         &self,
         snapshot: &Snapshot,
-        stage: &Stage,
-        lanes: u32,
+        (stage, lanes): (&Stage, u32),
+        behind: &[FlowHash],
     ) -> [Option<BackendId>; BURST] {
         let look = self.conns.look();
         let mut foreseen = [None; BURST];
         for lane in lanes_of(lanes) {
+            if let Some(hash) = behind.get(lane) {
+                look.prefetch(*hash);
+            }
             let hash = stage.flows.hashes[lane];
             if look.may_know(hash) {
                 continue;
@@ -167,7 +176,17 @@ impl Pipeline {
                 foreseen[lane] = Some(id);
             }
         }
+        self.prefetch_others(behind, lanes);
         foreseen
+    }
+
+    /// Asks for the buckets of flows but those in `lanes`.
+    #[inline(always)]
+    fn prefetch_others(&self, flows: &[FlowHash], lanes: u32) {
+        let (look, all) = (self.conns.look(), ((1u64 << flows.len()) - 1) as u32);
+        for lane in lanes_of(all & !lanes) {
+            look.prefetch(flows[lane]);
+        }
     }
 
     /// Enters a new flow with the backend that was chosen for it; `false` if it is not new, or not so simple.
@@ -191,7 +210,7 @@ impl Pipeline {
             return false;
         };
         self.count_unpinned(inserted);
-        ways.set(lane, id.get(), adjacency);
+        ways.set(lane, adjacency);
         true
     }
 
@@ -215,55 +234,79 @@ impl Pipeline {
         match self.pin(snapshot, index, hash, says, says) {
             Ok((id, _)) => {
                 if let Some(adjacency) = snapshot.shortcuts.adjacency(id.get()) {
-                    ways.set(lane, id.get(), adjacency);
+                    ways.set(lane, adjacency);
                 }
             }
             Err(refusal) => ways.refusals[lane] = Some(refusal),
         }
     }
 
-    /// Rewrites those of a burst that go the common way, and asks for what the burst behind will need: one
-    /// line with every packet, as all at once would be more than a core can wait for.
+    /// Rewrites those of a burst that go the common way.
     #[inline(always)]
     pub fn rewrite_burst<F: Frame>(
         &mut self,
         frames: &mut [F],
         stage: &Stage,
         ways: &Ways<'_>,
-        behind: Option<&Stage>,
     ) -> Departed {
-        let look = self.conns.look();
-        let backends = self.counters.of_backends();
-        let first = ways.adjacencies[0].map_or(PortIndex(0), Adjacency::port);
-        let (mut left, mut bytes, mut differ) = (0u32, 0, 0);
-        let asked = behind.filter(|behind| behind.looks_up_connections());
+        let mut departed = self.rewrite_short(frames, stage, ways);
+        if departed.left != 0 {
+            self.rewrite_long(frames, stage, ways, &mut departed);
+        }
+        departed
+    }
+
+    /// Rewrites those with short headers: a loop with so little in it that all it needs stays in registers.
+    #[inline(never)]
+    fn rewrite_short<F: Frame>(
+        &self,
+        frames: &mut [F],
+        stage: &Stage,
+        ways: &Ways<'_>,
+    ) -> Departed {
+        let (backends, first) = (self.counters.of_backends(), ways.adjacencies[0]);
+        let (mut left, mut bytes, mut ports) = (0u32, 0, 0);
         for (frame, lane) in frames.iter_mut().zip(0..BURST) {
-            if let Some(behind) = asked {
-                look.prefetch(behind.flows.hashes[lane]);
-            }
             let len = frame.data().len();
             let (extent, hash) = (stage.extent(lane), &stage.flows.hashes[lane]);
-            if let Some(adjacency) = ways.adjacencies[lane]
-                && let Some(total) = rewrite::forward_plain(frame, extent, hash, adjacency)
-            {
-                if let Some(backend) = backends.get(ways.ids[lane] as usize) {
-                    backend.count(len);
+            let adjacency = ways.adjacencies[lane];
+            match rewrite::forward_plain::<F, false>(frame, extent, hash, adjacency) {
+                Some(total) => {
+                    if let Some(backend) = backends.get(adjacency.id() as usize) {
+                        backend.count(len);
+                    }
+                    bytes += total;
+                    ports = first.gather_port(adjacency, ports);
                 }
-                bytes += total;
-                differ |= adjacency.port().0 ^ first.0;
-            } else {
-                left |= 1 << lane;
+                None => left |= 1 << lane,
             }
         }
-        if let Some(behind) = asked {
-            let rest = behind.flows.hashes.iter().take(behind.len);
-            rest.skip(frames.len())
-                .for_each(|hash| look.prefetch(*hash));
-        }
-        Departed {
-            left,
-            port: (differ == 0 && left == 0).then_some(first),
-            bytes,
+        Departed { left, bytes, ports }
+    }
+
+    /// Rewrites those with long headers.
+    #[inline(never)]
+    fn rewrite_long<F: Frame>(
+        &self,
+        frames: &mut [F],
+        stage: &Stage,
+        ways: &Ways<'_>,
+        departed: &mut Departed,
+    ) {
+        let (backends, first) = (self.counters.of_backends(), ways.adjacencies[0]);
+        for lane in lanes_of(departed.left) {
+            let frame = &mut frames[lane];
+            let len = frame.data().len();
+            let (extent, hash) = (stage.extent(lane), &stage.flows.hashes[lane]);
+            let adjacency = ways.adjacencies[lane];
+            if let Some(total) = rewrite::forward_plain::<F, true>(frame, extent, hash, adjacency) {
+                if let Some(backend) = backends.get(adjacency.id() as usize) {
+                    backend.count(len);
+                }
+                departed.left &= !(1 << lane);
+                departed.bytes += total;
+                departed.ports = first.gather_port(adjacency, departed.ports);
+            }
         }
     }
 }
@@ -273,20 +316,25 @@ impl Pipeline {
 pub struct Departed {
     /// The lanes that have not been, as bits.
     left: u32,
-    /// The port that the whole burst leaves by, if it is one.
-    pub port: Option<PortIndex>,
     /// Bytes of all rewritten frames.
     pub bytes: usize,
+    /// See [`Adjacency::gather_port`].
+    ports: u32,
 }
 
 impl Departed {
+    /// The port that the whole burst leaves by, if it is one; `ways` are those of the burst.
+    #[inline(always)]
+    pub fn port(&self, ways: &Ways<'_>) -> Option<PortIndex> {
+        let one = self.left == 0 && Adjacency::is_one_port(self.ports);
+        one.then(|| ways.adjacencies[0].port())
+    }
+
     /// The port that one frame leaves by, if it does; `ways` are those of its burst.
     #[inline(always)]
     pub fn by(&self, lane: usize, ways: &Ways<'_>) -> Option<PortIndex> {
         let lane = lane % BURST;
         let departed = self.left >> lane & 1 == 0;
-        ways.adjacencies[lane]
-            .filter(|_| departed)
-            .map(Adjacency::port)
+        departed.then(|| ways.adjacencies[lane].port())
     }
 }

@@ -1,20 +1,23 @@
 //! What forwarding a plain packet to a backend takes, in one cache line: the proof that the packet is for the
 //! backend's service, and the rewrite. Routers call the like an adjacency.
 
-use super::FlowHash;
 use super::claim::Claim;
 use super::snapshot::{Backend, BackendState, Delivery, PortIndex};
 use super::template::gue_source_port;
+use super::{BackendId, FlowHash};
 
 /// Shortest headers of an adjacency: Ethernet and IPv4.
 const SHORTEST: usize = 34;
-/// Longest headers of an adjacency: Ethernet, IPv4, and 14 bytes of tunnel.
-const LONGEST: usize = 48;
+/// Longest headers that are short: Ethernet, IPv4, and GRE.
+const SHORT: usize = 38;
+/// Longest headers of an adjacency: Ethernet, IPv4, and 12 bytes of tunnel.
+const LONGEST: usize = 46;
 /// What stands for headers that are not written here.
 const OTHER: u8 = 1;
-/// Bytes of the headers that are written word by word from the front, and those from the end.
+/// Bytes of the headers that are written word by word from the front.
 const HEAD: usize = 32;
-const TAIL: usize = 16;
+/// Bytes in front of a packet that are written at most.
+const ROOM: usize = HEAD + 16;
 /// Where the outer IPv4 header starts, and what is behind it.
 const L3: usize = 14;
 const L4: usize = L3 + 20;
@@ -26,101 +29,140 @@ pub struct Adjacency {
     /// What a packet has to claim to be for the backend's service; [`Claim::NONE`] if connections of the
     /// service have no entries of their own, or the backend keeps none.
     pub claim: Claim,
+    /// The backend's id, 0 for none, and above [`PORT_SHIFT`] the port packets leave by.
+    to: u32,
     /// One's complement sum of the outer IPv4 header without length, DSCP and ECN.
     sum: u16,
-    /// UDP and GUE stand in the tail.
-    gue: bool,
-    /// Largest outer packet the way carries, in bytes.
-    mtu: u16,
-    port: u8,
-    /// Bytes of the headers, [`SHORTEST`] to [`LONGEST`]; [`OTHER`] if packets to the backend take more than
-    /// that, 0 if there is no backend.
-    len: u8,
+    /// What inner packets have fewer bytes than; negative if the headers are long, 0 if there are none.
+    limit: i16,
     /// The first bytes of the headers in little-endian words; DSCP and ECN, length and checksum are zero.
     head: [u64; HEAD / 8],
-    /// The last bytes of the headers, in the same way.
-    tail: [u64; TAIL / 8],
+    /// The next bytes of long headers: six at most. The seventh says how long the headers are ([`SHORTEST`] to [`LONGEST`]; [`OTHER`] if packets to the backend take more than that, 0 if there is no
+    /// backend), the eighth that UDP and GUE stand in them.
+    middle: u64,
+    /// The last eight bytes.
+    tail: u64,
 }
+
+/// See [`Adjacency::to`].
+const PORT_SHIFT: u32 = 24;
+const _: () = assert!(BackendId::MAX.get() < 1 << PORT_SHIFT);
+/// See [`Adjacency::middle`].
+const LEN_SHIFT: u32 = 48;
+const GUE: u64 = 1 << 56;
 
 // One line is asked for, and one is read.
 const _: () = assert!(size_of::<Adjacency>() == 64);
 
 impl Adjacency {
-    /// No backend, or one that takes no packets.
+    /// No backend.
     pub const NONE: Adjacency = Adjacency {
         claim: Claim::NONE,
+        to: 0,
         sum: 0,
-        gue: false,
-        mtu: 0,
-        port: 0,
-        len: 0,
+        limit: 0,
         head: [0; HEAD / 8],
-        tail: [0; TAIL / 8],
+        middle: 0,
+        tail: 0,
     };
 
+    /// The adjacency of a backend that does not exist.
+    pub fn missing(id: BackendId) -> Self {
+        Adjacency {
+            to: id.get(),
+            ..Adjacency::NONE
+        }
+    }
+
     /// The adjacency of a backend whose service is claimed by `claim`.
-    pub fn new(backend: &Backend, claim: Claim) -> Self {
+    pub fn new(id: BackendId, backend: &Backend, claim: Claim) -> Self {
         // Packets that an entry is found for by a look alone start nothing, so a draining backend has them too.
         let claim = match backend.state {
             BackendState::Up | BackendState::Drain => claim,
             BackendState::Down => Claim::NONE,
         };
         let template = &backend.template;
+        let bytes = template.bytes();
         let plain = backend.delivery == Delivery::Tunnel
             && template.is_plain()
             && !backend.detours
-            && (SHORTEST..=LONGEST).contains(&template.bytes().len());
-        let rewrite = Some(template.bytes()).filter(|_| plain);
-        match (rewrite, backend.egress) {
-            (Some(bytes), Some(port)) => {
-                let (mut head, mut tail) =
-                    (words(&bytes[..HEAD]), words(&bytes[bytes.len() - TAIL..]));
+            && (SHORTEST..=LONGEST).contains(&bytes.len());
+        match backend.egress.filter(|_| plain) {
+            Some(port) => {
+                let mut head = [0, 8, 16, 24].map(|at| word(&bytes[at..]));
+                let mut middle = word(&bytes[HEAD..]) & ((1 << LEN_SHIFT) - 1);
+                let mut tail = word(&bytes[bytes.len() - 8..]);
                 // The template has its own length there.
                 head[2] &= !0xffff;
                 if template.gue {
                     // And there, in the UDP header.
-                    tail[1] &= !0xffff;
+                    tail &= !0xffff;
+                    middle |= GUE;
                 }
+                // Nothing has more than 9,216 bytes.
+                let room = backend.mtu.saturating_sub(template.overhead());
+                let limit = room.min(i16::MAX as u16 - 1) as i16 + 1;
                 Adjacency {
                     claim,
+                    to: id.get() | u32::from(port.0) << PORT_SHIFT,
                     // The template's sum holds the headers' own length.
                     sum: fold(template.partial_sum - u32::from(template.overhead())),
-                    gue: template.gue,
-                    mtu: backend.mtu,
-                    port: port.0,
-                    len: template.len,
+                    limit: if bytes.len() > SHORT { -limit } else { limit },
                     head,
+                    middle: middle | u64::from(template.len) << LEN_SHIFT,
                     tail,
                 }
             }
-            _ => Adjacency {
+            None => Adjacency {
                 claim,
-                len: OTHER,
-                ..Adjacency::NONE
+                middle: u64::from(OTHER) << LEN_SHIFT,
+                ..Adjacency::missing(id)
             },
         }
+    }
+
+    /// Bytes of the headers.
+    #[inline(always)]
+    fn len(&self) -> u8 {
+        (self.middle >> LEN_SHIFT) as u8
     }
 
     /// Whether there is a backend.
     #[inline(always)]
     pub fn leads_somewhere(&self) -> bool {
-        self.len != 0
+        self.len() != 0
     }
 
-    /// Bytes of the headers, if the adjacency has them and a packet of `inner` bytes fits the way behind them.
+    /// Bytes of the headers, if they are as `LONG` as asked for and a packet of `inner` bytes fits the way behind them.
     #[inline(always)]
-    pub fn room_for(&self, inner: u32) -> Option<usize> {
-        // Without headers the MTU is 0, and every packet is longer.
-        let total = inner
-            .wrapping_add(u32::from(self.len))
-            .wrapping_sub(L3 as u32);
-        (total <= u32::from(self.mtu)).then_some(usize::from(self.len))
+    pub fn room_for<const LONG: bool>(&self, inner: u32) -> Option<usize> {
+        let limit = i32::from(self.limit);
+        let fits = (inner as i32) < if LONG { -limit } else { limit };
+        fits.then_some(usize::from(self.len()))
+    }
+
+    /// The number of the backend, or 0.
+    #[inline(always)]
+    pub fn id(&self) -> u32 {
+        self.to & ((1 << PORT_SHIFT) - 1)
     }
 
     /// The port packets leave by.
     #[inline(always)]
     pub fn port(&self) -> PortIndex {
-        PortIndex(self.port)
+        PortIndex((self.to >> PORT_SHIFT) as u8)
+    }
+
+    /// Differences to the way of others are gathered in `so_far`, for [`Adjacency::is_one_port`].
+    #[inline(always)]
+    pub fn gather_port(&self, other: &Adjacency, so_far: u32) -> u32 {
+        so_far | self.to ^ other.to
+    }
+
+    /// Whether all these ways leave by one port.
+    #[inline(always)]
+    pub fn is_one_port(gathered: u32) -> bool {
+        gathered >> PORT_SHIFT == 0
     }
 
     /// Writes the headers to the front of `packet`, which has room for them before an inner packet with this
@@ -131,9 +173,14 @@ impl Adjacency {
     /// cheaper than a copy of the template that is corrected in place.
     #[inline(always)]
     #[must_use]
-    pub fn write(&self, packet: &mut [u8], class: u8, hash: &FlowHash) -> Option<usize> {
+    pub fn write<const LONG: bool>(
+        &self,
+        packet: &mut [u8],
+        (head, class): (usize, u8),
+        hash: &FlowHash,
+    ) -> Option<usize> {
         let len = packet.len();
-        let out = packet.first_chunk_mut::<LONGEST>()?;
+        let out = packet.first_chunk_mut::<ROOM>()?;
         // At least the length of what has just been found.
         let total = (len - L3) as u32;
         let sum = !fold(u32::from(self.sum) + total + u32::from(class));
@@ -142,41 +189,38 @@ impl Adjacency {
         put(out, 8, b | u64::from(class) << 56)?;
         put(out, 16, c | u64::from((total as u16).swap_bytes()))?;
         put(out, 24, d | u64::from(sum.swap_bytes()))?;
-        let end = usize::from(self.len);
-        let [first, mut last] = self.tail;
-        if end > HEAD + 8 {
-            put(out, end.wrapping_sub(16), first)?;
-            if self.gue {
-                last |= gue(out, len, *hash);
+        let mut tail = self.tail;
+        if LONG {
+            // With two bytes that are not the headers'. The tail covers them.
+            put(out, HEAD, self.middle)?;
+            if self.middle & GUE != 0 {
+                tail |= gue(out, len, *hash);
             }
         }
-        put(out, end.wrapping_sub(8), last)?;
+        put(out, head.wrapping_sub(8), tail)?;
         Some(len)
     }
 }
 
-/// Writes the source port of GUE; returns the word that has the length of the UDP packet. Cold so that its
-/// registers are nothing to the packets that go by GRE.
-#[cold]
-fn gue(out: &mut [u8; LONGEST], len: usize, hash: FlowHash) -> u64 {
+/// Writes the source port of GUE; returns the word that has the length of the UDP packet.
+fn gue(out: &mut [u8; ROOM], len: usize, hash: FlowHash) -> u64 {
     out[L4..L4 + 2].copy_from_slice(&gue_source_port(hash).to_be_bytes());
     u64::from(((len - L4) as u16).swap_bytes())
 }
 
-/// Bytes as little-endian words; their number is that of the bytes.
-fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
-    let mut words = [0; N];
-    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-        let mut whole = [0; 8];
-        whole.copy_from_slice(bytes);
-        *word = u64::from_le_bytes(whole);
-    }
-    words
+/// The first eight bytes as a little-endian word, with zeros for those that are not there.
+fn word(bytes: &[u8]) -> u64 {
+    let mut whole = [0; 8];
+    whole
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(to, byte)| *to = *byte);
+    u64::from_le_bytes(whole)
 }
 
 /// Writes a word; `None` if it does not fit there.
 #[inline(always)]
-fn put(out: &mut [u8; LONGEST], at: usize, word: u64) -> Option<()> {
+fn put(out: &mut [u8; ROOM], at: usize, word: u64) -> Option<()> {
     let out = out.get_mut(at..)?.first_chunk_mut()?;
     *out = word.to_le_bytes();
     Some(())
@@ -220,6 +264,17 @@ mod tests {
         }
     }
 
+    const ID: BackendId = BackendId::MAX;
+
+    /// The bytes of short headers, and those of long ones.
+    fn room_for(adjacency: &Adjacency, inner: u32) -> (Option<usize>, Option<usize>) {
+        let (short, long) = (
+            adjacency.room_for::<false>(inner),
+            adjacency.room_for::<true>(inner),
+        );
+        (short, long)
+    }
+
     fn claim() -> Claim {
         Claim::of_service(ServiceIndex(0))
     }
@@ -240,11 +295,17 @@ mod tests {
             ]),
         ) {
             let backend = backend(LINK, to, tunnel, BackendState::Up);
-            let adjacency = Adjacency::new(&backend, claim());
-            let len = adjacency.room_for(inner.into()).expect("room");
+            let adjacency = Adjacency::new(ID, &backend, claim());
+            let (short, long) = room_for(&adjacency, inner.into());
+            prop_assert_ne!(short.is_some(), long.is_some());
+            let len = short.or(long).expect("room");
             let mut packet = vec![0xee; len + usize::from(inner)];
             let hash = FlowHash(hash);
-            prop_assert_eq!(adjacency.write(&mut packet, class, &hash), Some(packet.len()));
+            let written = match short {
+                Some(_) => adjacency.write::<false>(&mut packet, (len, class), &hash),
+                None => adjacency.write::<true>(&mut packet, (len, class), &hash),
+            };
+            prop_assert_eq!(written, Some(packet.len()));
             prop_assert!(checksum::is_valid(&packet[L3..L3 + 20]));
             let mut expected = backend.template.bytes().to_vec();
             prop_assert_eq!(expected.len(), len);
@@ -263,11 +324,16 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_way_has_no_room() {
+        let gue = Tunnel::Gue { port: 6080 };
+        let long = backend(LINK, [198, 51, 100, 1], gue, BackendState::Up);
+        let long = Adjacency::new(ID, &long, claim());
+        assert_eq!(room_for(&long, 1468), (None, Some(46)));
+        assert_eq!(room_for(&long, 1469), (None, None));
         let backend = backend(LINK, [198, 51, 100, 1], Tunnel::Ipip, BackendState::Up);
-        let adjacency = Adjacency::new(&backend, claim());
-        assert_eq!(adjacency.room_for(1480), Some(34));
-        assert_eq!(adjacency.room_for(1481), None);
-        assert_eq!(adjacency.port(), PortIndex(3));
+        let adjacency = Adjacency::new(ID, &backend, claim());
+        assert_eq!(room_for(&adjacency, 1480), (Some(34), None));
+        assert_eq!(room_for(&adjacency, 1481), (None, None));
+        assert_eq!((adjacency.port(), adjacency.id()), (PortIndex(3), ID.get()));
     }
 
     #[test]
@@ -285,16 +351,18 @@ mod tests {
         let mut spread = up(LINK, gre);
         spread.template.entropy_bits = 8;
         for backend in [up(tagged, gre), spread, held] {
-            let adjacency = Adjacency::new(&backend, claim());
-            assert_eq!(adjacency.room_for(28), None);
+            let adjacency = Adjacency::new(ID, &backend, claim());
+            assert_eq!(room_for(&adjacency, 28), (None, None));
             assert!(adjacency.leads_somewhere());
+            assert_eq!(adjacency.id(), ID.get());
             assert_eq!(
                 adjacency.claim,
                 claim(),
                 "its connections are looked for all the same"
             );
         }
-        assert_eq!(Adjacency::NONE.room_for(28), None);
+        assert_eq!(room_for(&Adjacency::NONE, 28), (None, None));
+        assert_eq!(room_for(&Adjacency::NONE, 0), (None, None));
         assert!(!Adjacency::NONE.leads_somewhere());
     }
 
@@ -307,7 +375,7 @@ mod tests {
             (BackendState::Down, Claim::NONE),
         ] {
             let backend = backend(LINK, [198, 51, 100, 1], gre, state);
-            assert_eq!(Adjacency::new(&backend, claim()).claim, kept);
+            assert_eq!(Adjacency::new(ID, &backend, claim()).claim, kept);
         }
     }
 }

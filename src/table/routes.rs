@@ -19,8 +19,6 @@ pub struct Routes {
     of_services: Box<[u32]>,
     /// The ways to the backends of all these services, one service behind the other.
     ways: Box<[Adjacency]>,
-    /// Their ids, likewise.
-    ids: Box<[BackendId]>,
 }
 
 /// What finds the backend of a flow of one service: two to a cache line, and none in two.
@@ -98,7 +96,7 @@ impl Routes {
         };
         let mut places = vec![empty; if steered.is_empty() { 0 } else { spread.len() }];
         let mut of_services = vec![NOWHERE; services.len()];
-        let (mut ways, mut ids) = (Vec::new(), Vec::new());
+        let mut ways = Vec::new();
         for (index, service) in steered {
             let home = key(index).map(|word| (word, spread.home(word)));
             // Where another one is, that one is looked for by the services' own map.
@@ -106,9 +104,8 @@ impl Routes {
             let route = Route {
                 key: home.map_or(Route::NO_KEY, |(word, _)| word),
                 slots: service.maglev.slots().clone(),
-                first: ids.len() as u32,
+                first: ways.len() as u32,
             };
-            ids.extend_from_slice(&service.backends);
             ways.extend(service.backends.iter().map(|id| way(*id)));
             let place = home.map_or(places.len(), |(_, home)| home);
             of_services[usize::from(index.0)] = place as u32;
@@ -122,7 +119,6 @@ impl Routes {
             addressing: Addressing { size, spread },
             of_services: of_services.into(),
             ways: ways.into(),
-            ids: ids.into(),
         }
     }
 
@@ -160,13 +156,12 @@ impl Routes {
         Some(place)
     }
 
-    /// The backend that has a slot of the route in this place, and the way there; `None` if no backend of the
-    /// service has any.
+    /// The way to the backend that has a slot of the route in this place; `None` if no backend of the service has any.
     #[inline(always)]
-    pub fn way(&self, place: u32, slot: u32) -> Option<(BackendId, &Adjacency)> {
+    pub fn way(&self, place: u32, slot: u32) -> Option<&Adjacency> {
         let route = self.places.get(place as usize)?;
-        let member = (route.first + u32::from(route.slots.get(slot)?)) as usize;
-        Some((*self.ids.get(member)?, self.ways.get(member)?))
+        let member = route.first + u32::from(route.slots.get(slot)?);
+        self.ways.get(member as usize)
     }
 }
 
@@ -230,7 +225,7 @@ mod tests {
                 first += backends;
             }
             let map = ServiceMap::new(&keys);
-            let routes = Routes::new(&map, &services, |service| !service.tracked, |_| Adjacency::NONE);
+            let routes = Routes::new(&map, &services, |service| !service.tracked, Adjacency::missing);
             prop_assert_eq!(routes.is_empty(), services.iter().all(|service| service.tracked));
             for (index, service) in (0..).map(ServiceIndex).zip(&services) {
                 for hash in hashes.iter().copied().map(FlowHash) {
@@ -238,8 +233,8 @@ mod tests {
                     let place = routes.ask(index, slot);
                     prop_assert_eq!(place.is_some(), !service.tracked);
                     let own = service.maglev.lookup(hash);
-                    let expected = own.map(|backend| service.backends[usize::from(backend)]);
-                    let to = |place| routes.way(place, slot).map(|(id, _)| id);
+                    let expected = own.map(|backend| service.backends[usize::from(backend)].get());
+                    let to = |place| routes.way(place, slot).map(Adjacency::id);
                     prop_assert_eq!(place.and_then(to), expected.filter(|_| !service.tracked));
                     if let Some(ExactKey::V4(key)) = map.exact_key(index) {
                         let home = routes.addressing().home(key);
@@ -266,7 +261,7 @@ mod tests {
             .map(|id| service(1, id, false))
             .collect();
         let map = ServiceMap::new(&keys);
-        let routes = Routes::new(&map, &services, |_| true, |_| Adjacency::NONE);
+        let routes = Routes::new(&map, &services, |_| true, Adjacency::missing);
         let mut displaced = 0;
         for (index, service) in (0..).map(ServiceIndex).zip(&services) {
             let Some(ExactKey::V4(key)) = map.exact_key(index) else {
@@ -274,8 +269,8 @@ mod tests {
             };
             let slot = routes.addressing().slot(FlowHash(7));
             let place = routes.ask(index, slot).expect("a route");
-            let to = routes.way(place, slot).map(|(id, _)| id);
-            assert_eq!(to, Some(service.backends[0]));
+            let to = routes.way(place, slot).map(Adjacency::id);
+            assert_eq!(to, Some(service.backends[0].get()));
             let home = routes.addressing().home(key);
             if routes.ask_at_home(key, home, slot) {
                 assert_eq!(home, place);
@@ -295,7 +290,7 @@ mod tests {
         let keys = [key("203.0.113.1", (53, 53)); 2];
         let services = [service(1, 1, true), service(1, 2, false)];
         let map = ServiceMap::new(&keys);
-        let routes = Routes::new(&map, &services, |s| !s.tracked, |_| Adjacency::NONE);
+        let routes = Routes::new(&map, &services, |s| !s.tracked, Adjacency::missing);
         let Some(ExactKey::V4(key)) = map.exact_key(ServiceIndex(1)) else {
             panic!("an exact IPv4 service");
         };
@@ -306,7 +301,7 @@ mod tests {
     #[test]
     fn what_has_no_route_has_no_way() {
         let map = ServiceMap::default();
-        let routes = Routes::new(&map, &[], |_| true, |_| Adjacency::NONE);
+        let routes = Routes::new(&map, &[], |_| true, Adjacency::missing);
         let home = routes.addressing().home(V4Key::default());
         assert!(!routes.ask_at_home(V4Key::default(), home, 0));
         assert!(routes.ask(ServiceIndex(0), 0).is_none());

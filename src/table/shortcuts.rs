@@ -102,22 +102,22 @@ impl Shortcuts {
             Some(ExactKey::V6(key)) if claims_by_key.v6 => Claim::of_v6(key, &claim_key),
             _ => Claim::of_service(index),
         };
-        let adjacency = |backend: &Option<Backend>| match backend {
-            Some(backend) => {
+        let adjacency = |id: BackendId| match backends.get(id.index()) {
+            Some(Some(backend)) => {
                 let claim = match choices.get(usize::from(backend.service.0)) {
                     Some(choice) if choice.mode == Mode::Connection => claim(backend.service),
                     _ => Claim::NONE,
                 };
-                Adjacency::new(backend, claim)
+                Adjacency::new(id, backend, claim)
             }
-            None => Adjacency::NONE,
+            _ => Adjacency::missing(id),
         };
         let steered = |service: &Service| Mode::of(service) == Mode::Hash;
-        let routes = Routes::new(map, services, steered, |id| {
-            backends.get(id.index()).map_or(Adjacency::NONE, adjacency)
-        });
+        let routes = Routes::new(map, services, steered, adjacency);
+        let by_id = (0..).map(BackendId::new).take(backends.len());
+        let by_id = by_id.map(|id| id.map_or(Adjacency::NONE, adjacency));
         Shortcuts {
-            adjacencies: backends.iter().map(adjacency).collect(),
+            adjacencies: by_id.collect(),
             routes,
             members: members.into(),
             choices,

@@ -244,9 +244,10 @@ impl Rail {
 
     /// The second stage of a burst, under the snapshot of now.
     pub fn finish(&mut self, frames: &mut [Frame], stage: &mut Stage) -> Vec<Verdict> {
-        let (snapshot, behind) = (&self.snapshot, None);
-        let ways = self.pipeline.steer_burst(snapshot, frames, stage, self.now);
-        let departed = self.pipeline.rewrite_burst(frames, stage, &ways, behind);
+        let snapshot = &self.snapshot;
+        let pipeline = &mut self.pipeline;
+        let ways = pipeline.steer_burst(snapshot, frames, stage, None, self.now);
+        let departed = self.pipeline.rewrite_burst(frames, stage, &ways);
         let mut verdicts = Vec::new();
         for (lane, frame) in frames.iter_mut().enumerate() {
             let place = (lane, &*stage, &ways);

@@ -166,7 +166,7 @@ impl Worker {
             let mut dispatch = dispatch!(self, snapshot);
             let (before, newest) = input.flights();
             if before.burst.is_empty() {
-                dispatch.pipeline.prefetch(&newest.stage);
+                dispatch.pipeline.expect(&newest.stage);
             } else {
                 dispatch.finish(before, Some(&newest.stage), now, observer);
             }
@@ -312,23 +312,17 @@ impl Dispatch<'_> {
     ) {
         let (burst, stage) = (&mut flight.burst, &mut flight.stage);
         let pipeline = &mut *self.pipeline;
-        let ways = pipeline.steer_burst(self.snapshot, burst, stage, now);
+        let ways = pipeline.steer_burst(self.snapshot, burst, stage, behind, now);
         observer.done(Step::Steer);
-        self.deal(burst, (stage, behind), &ways, now);
+        self.deal(burst, stage, &ways, now);
         observer.done(Step::Finish);
     }
 
     /// Rewrites a burst and deals it out: most often all of it leaves by one port.
     #[inline(never)]
-    fn deal(
-        &mut self,
-        burst: &mut Burst,
-        (stage, behind): (&Stage, Option<&Stage>),
-        ways: &Ways<'_>,
-        now: Nanos,
-    ) {
-        let departed = self.pipeline.rewrite_burst(burst, stage, ways, behind);
-        if let Some(port) = departed.port
+    fn deal(&mut self, burst: &mut Burst, stage: &Stage, ways: &Ways<'_>, now: Nanos) {
+        let departed = self.pipeline.rewrite_burst(burst, stage, ways);
+        if let Some(port) = departed.port(ways)
             && let Some(output) = self.outputs.get_mut(usize::from(port.0))
         {
             return output.send_all(burst, departed.bytes, self.counters);
