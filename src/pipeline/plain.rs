@@ -164,7 +164,7 @@ fn flow(protocol: u32, [second, fourth]: [u32; 2], l4: u32, end: u32) -> (u32, u
     let tcp_len = (fourth & 0xf0) >> 2;
     let len = tcp_len & tcp | swap16(second) & udp;
     let least = 20 & tcp | 8 & !tcp;
-    let lies = u32::from(len < least) | u32::from(l4 + len > end);
+    let lies = mask(len < least) | mask(l4 + len > end);
     ((fourth >> 8 & 0x1f | 0x20) & tcp, lies)
 }
 
@@ -177,7 +177,7 @@ fn mask(yes: bool) -> u32 {
 /// The first two bytes as a number in network order.
 #[inline(always)]
 fn swap16(word: u32) -> u32 {
-    (word & 0xff) << 8 | word >> 8 & 0xff
+    (word << 16).swap_bytes()
 }
 
 /// The sum of both halves.

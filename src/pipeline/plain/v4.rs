@@ -13,7 +13,7 @@ use crate::table::hash::{BURST, FlowHash, V4Tuple};
 use crate::table::routes::Routes;
 use crate::table::service::V4Key;
 
-use super::{ForUs, Plain, TAGGED, flow, halves, le64, swap16};
+use super::{ForUs, Plain, TAGGED, flow, halves, le64, mask, swap16};
 
 /// Packets of a group: as many as there are hashes in the longest vector.
 const GROUP: usize = 8;
@@ -95,8 +95,9 @@ fn read_all<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: bool>(
                 None => find(for_us, &frames[first..], &mut heads, lens),
             }
         }
-        if ROUTED && first > 0 {
-            asked |= ask(flows, routes, first - GROUP);
+        // Of the group before the hashes are still in the making.
+        if ROUTED && first > GROUP {
+            asked |= ask(flows, routes, first - 2 * GROUP);
         }
         let headers = Headers {
             start: columns(&heads, L3 - 6),
@@ -117,12 +118,16 @@ fn read_all<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: bool>(
         }
         first += GROUP;
     }
-    if ROUTED && first > 0 {
-        asked |= ask(flows, routes, first - GROUP);
+    if ROUTED {
+        let mut left = first.saturating_sub(2 * GROUP);
+        while left < first {
+            asked |= ask(flows, routes, left);
+            left += GROUP;
+        }
     }
     for lane in 0..BURST {
         let end = plain.shape[lane] >> 16;
-        plain.wrong[lane] |= u32::from(end > plain.lens[lane]);
+        plain.wrong[lane] |= mask(end > plain.lens[lane]);
     }
     asked
 }
@@ -244,7 +249,7 @@ impl Group {
         self.wrong[lane] = strayed
             | a & 0x00ff_ffff ^ KIND
             | c & FRAGMENT
-            | u32::from(d & 0xff == 0)
+            | mask(d & 0xff == 0)
             | sum ^ 0xffff
             | end >> 16
             | lies;
