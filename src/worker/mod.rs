@@ -314,24 +314,37 @@ impl Dispatch<'_> {
         let pipeline = &mut *self.pipeline;
         let ways = pipeline.steer_burst(self.snapshot, burst, stage, behind, now);
         observer.done(Step::Steer);
-        self.deal(burst, stage, &ways, now);
+        let whole = self.deal(burst, stage, &ways, now);
         observer.done(Step::Finish);
-    }
-
-    /// Rewrites a burst and deals it out: most often all of it leaves by one port.
-    #[inline(never)]
-    fn deal(&mut self, burst: &mut Burst, stage: &Stage, ways: &Ways<'_>, now: Nanos) {
-        let departed = self.pipeline.rewrite_burst(burst, stage, ways);
-        if let Some(port) = departed.port(ways)
+        if let Some((port, bytes)) = whole
             && let Some(output) = self.outputs.get_mut(usize::from(port.0))
         {
-            return output.send_all(burst, departed.bytes, self.counters);
+            output.send_all(burst, bytes, self.counters);
+        }
+    }
+
+    /// Rewrites a burst. Most often all of it leaves by one port: returns that, and how many bytes these are. Else deals
+    /// it out.
+    #[inline(never)]
+    fn deal(
+        &mut self,
+        burst: &mut Burst,
+        stage: &Stage,
+        ways: &Ways<'_>,
+        now: Nanos,
+    ) -> Option<(PortIndex, usize)> {
+        let departed = self.pipeline.rewrite_burst(burst, stage, ways);
+        if let Some(port) = departed.port(ways)
+            && usize::from(port.0) < self.outputs.len()
+        {
+            return Some((port, departed.bytes));
         }
         for (mut mbuf, lane) in burst.drain().zip(0..BURST) {
             let (pipeline, place) = (&mut *self.pipeline, (lane, stage, ways));
             let verdict = pipeline.conclude(self.snapshot, &mut mbuf, &departed, place);
             self.deliver(mbuf, verdict, stage.ingress(), now);
         }
+        None
     }
 
     #[inline(always)]

@@ -9,9 +9,9 @@ pub enum Step {
     Front,
     /// The burst before it has its backends.
     Steer,
-    /// That burst has its verdicts and headers, and is dealt out to the outputs.
+    /// That burst has its verdicts and headers, and what does not leave by one port is dealt out to the outputs.
     Finish,
-    /// All outputs are flushed.
+    /// All has been sent.
     Send,
 }
 

@@ -163,11 +163,14 @@ impl Output {
         self.bytes += len;
     }
 
-    /// Queues all frames of a burst, which have `bytes` bytes in all.
+    /// Queues all frames of a burst, which have `bytes` bytes in all; a full burst is sent.
     #[inline]
     pub fn send_all(&mut self, burst: &mut Burst, bytes: usize, counters: &Counters) {
         if self.out.room() < burst.len() {
             self.flush(counters);
+        }
+        if self.out.is_empty() && burst.is_full() {
+            return transmit(&mut self.tx, burst, bytes, counters);
         }
         self.out.append(burst);
         self.bytes += bytes;
@@ -179,22 +182,27 @@ impl Output {
         burst.clear();
     }
 
-    /// Sends what is queued. What the port does not take is dropped and counted.
+    /// Sends what is queued.
     #[inline]
     pub fn flush(&mut self, counters: &Counters) {
-        if self.out.is_empty() {
-            return;
-        }
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let sent = self.tx.send(&mut self.out);
         if !self.out.is_empty() {
-            bytes -= self.out.iter().map(Mbuf::len).sum::<usize>();
-            for _ in 0..self.out.len() {
-                counters.count_drop(DropReason::TxFull);
-            }
-            self.out.clear();
+            let bytes = std::mem::take(&mut self.bytes);
+            transmit(&mut self.tx, &mut self.out, bytes, counters);
         }
-        counters.tx.packets.add(sent as u64);
-        counters.tx.bytes.add(bytes as u64);
     }
+}
+
+/// Sends a burst of so many bytes. What the port does not take is dropped and counted.
+#[inline]
+fn transmit(tx: &mut TxQueue, burst: &mut Burst, mut bytes: usize, counters: &Counters) {
+    let sent = tx.send(burst);
+    if !burst.is_empty() {
+        bytes -= burst.iter().map(Mbuf::len).sum::<usize>();
+        for _ in 0..burst.len() {
+            counters.count_drop(DropReason::TxFull);
+        }
+        burst.clear();
+    }
+    counters.tx.packets.add(sent as u64);
+    counters.tx.bytes.add(bytes as u64);
 }
