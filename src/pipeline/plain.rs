@@ -143,12 +143,16 @@ fn behind<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
 ) -> (Read, u32) {
     plain.l3 = L3 as u16;
     let all = ((1u64 << frames.len().min(BURST)) - 1) as u32;
-    let (v4, asked) = if tables.routes.is_empty() {
+    // After a burst without IPv4 there may be another.
+    let (v4, asked) = if fields.alone && frames.iter().all(v6::is_v6::<F, L3>) {
+        (0, 0)
+    } else if tables.routes.is_empty() {
         v4::read::<F, L3, V4, false>(for_us, frames, tables, (plain, flows))
     } else {
         v4::read::<F, L3, V4, true>(for_us, frames, tables, (plain, flows))
     };
     let (v4, mut v6) = (all & v4, all & !v4);
+    fields.alone = v4 == 0;
     if v6 != 0 {
         v6 = v6::read::<F, L3, V6>(for_us, frames, v6, fields, plain);
     }
@@ -214,7 +218,11 @@ mod tests {
     type Plain = Option<(Packet, Option<ServiceIndex>)>;
 
     /// What is read of the frames of a burst, with their services; `None` of those that are not plain.
-    fn plain_of_all(rail: &Rail, stage: &mut Stage, frames: &[&[u8]]) -> Vec<Plain> {
+    fn plain_of_all(
+        rail: &Rail,
+        (stage, fields): (&mut Stage, &mut Fields),
+        frames: &[&[u8]],
+    ) -> Vec<Plain> {
         let snapshot = rail.snapshot();
         let conns = ConnOwner::new(&ConnSettings {
             flows: 1,
@@ -223,7 +231,7 @@ mod tests {
         let conns = conns.expect("a small table");
         let frames: Vec<_> = frames.iter().map(|frame| Frame::new(frame)).collect();
         let burst = (&snapshot.ports[0], frames.as_slice());
-        look_up(snapshot, burst, conns.look(), &mut Fields::default(), stage);
+        look_up(snapshot, burst, conns.look(), fields, stage);
         let all = stage.lanes.all();
         assert_eq!(u64::from(all) >> frames.len(), 0, "lanes of no frames");
         let lanes = 0..frames.len();
@@ -235,7 +243,8 @@ mod tests {
 
     /// The same of a frame in a burst of its own.
     fn plain(rail: &Rail, frame: &[u8]) -> Plain {
-        plain_of_all(rail, &mut Stage::new(), &[frame])[0]
+        let state = (&mut Stage::new(), &mut Fields::default());
+        plain_of_all(rail, state, &[frame])[0]
     }
 
     fn classified(rail: &Rail, frame: &[u8]) -> (Packet, Option<ServiceIndex>) {
@@ -287,7 +296,7 @@ mod tests {
         ) {
             let kinds = kinds();
             for rail in rails() {
-                let mut stage = Stage::new();
+                let (mut stage, mut fields) = (Stage::new(), Fields::default());
                 for burst in &bursts {
                     let pick = |(lane, which): (usize, &prop::sample::Index)| match mostly {
                         Some(most) if lane % 7 != 0 => kinds[most.index(kinds.len())].as_slice(),
@@ -296,7 +305,7 @@ mod tests {
                     let frames: Vec<_> = burst.iter().enumerate().map(pick).collect();
                     stage.lanes = super::Read::default();
                     stage.untracked = 0;
-                    let found = plain_of_all(&rail, &mut stage, &frames);
+                    let found = plain_of_all(&rail, (&mut stage, &mut fields), &frames);
                     for (found, frame) in found.into_iter().zip(frames) {
                         prop_assert_eq!(found, plain(&rail, frame));
                     }

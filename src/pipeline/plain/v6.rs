@@ -22,6 +22,8 @@ pub(in crate::pipeline) struct Fields {
     head: [[[u64; 2]; BURST]; 3],
     /// The fourth word of the transport header.
     fourth: [u32; BURST],
+    /// There was no IPv4 in the last burst.
+    pub(super) alone: bool,
 }
 
 /// Reads the plain IPv6 packets in `lanes` behind link headers of `L3` bytes; `HEAD` bytes are looked at of each.
@@ -42,6 +44,13 @@ pub(super) fn read<F: Frame, const L3: usize, const HEAD: usize>(
     }
 }
 
+/// Whether a frame is IPv6 by its EtherType, behind a link header of `L3` bytes.
+#[inline(always)]
+pub(super) fn is_v6<F: Frame, const L3: usize>(frame: &F) -> bool {
+    let kind = frame.data().get(L3 - 2..L3);
+    kind == Some(&KIND.to_le_bytes()[..2])
+}
+
 /// Copies the headers of those that may be plain; returns their lanes.
 #[inline(always)]
 fn gather<F: Frame, const L3: usize, const HEAD: usize>(
@@ -52,6 +61,7 @@ fn gather<F: Frame, const L3: usize, const HEAD: usize>(
 ) -> u32 {
     let mut read = 0;
     for lane in lanes_of(lanes) {
+        frames[lane].prefetch_headroom();
         let frame = frames[lane].data();
         if let Some(head) = frame.first_chunk::<HEAD>()
             && le32(head, L3 - 2) & 0xffff == KIND
