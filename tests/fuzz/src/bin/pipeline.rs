@@ -122,13 +122,11 @@ impl Run {
             .front(self.snapshot, PortIndex(0), &frames, &mut stage);
         self.snapshot = &SNAPSHOTS[usize::from(control >> 1 & 3)];
         self.now = Nanos(self.now.0 + (u64::from(control >> 5) << 32));
-        let (snapshot, behind) = (self.snapshot, None);
+        let snapshot = self.snapshot;
         let ways = self
             .pipeline
-            .steer_burst(snapshot, &frames, &mut stage, self.now);
-        let departed = self
-            .pipeline
-            .rewrite_burst(&mut frames, &stage, &ways, behind);
+            .steer_burst(snapshot, &frames, &mut stage, None, self.now);
+        let departed = self.pipeline.rewrite_burst(&mut frames, &stage, &ways);
         let mut verdicts = Vec::new();
         for (lane, frame) in frames.iter_mut().enumerate() {
             let place = (lane, &stage, &ways);
