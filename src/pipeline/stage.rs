@@ -172,18 +172,6 @@ impl Pipeline {
             }
         }
     }
-
-    /// Asks for the connection buckets of a burst that came behind none.
-    pub fn expect(&self, stage: &Stage) {
-        self.prefetch(stage.looked_up());
-    }
-
-    /// Asks for the connection buckets of flows.
-    #[inline]
-    pub(super) fn prefetch(&self, flows: &[FlowHash]) {
-        let look = self.conns.look();
-        flows.iter().for_each(|hash| look.prefetch(*hash));
-    }
 }
 
 /// Any frame, with its hash.

@@ -6,7 +6,6 @@
 use crate::hw;
 use crate::table::adjacency::Adjacency;
 use crate::table::conn::Segment;
-use crate::table::counters::Traffic;
 use crate::table::hash::{BURST, FlowHash};
 use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, Nanos};
@@ -142,7 +141,7 @@ impl Pipeline {
                 rest |= 1 << lane;
             }
         }
-        self.prefetch_others(behind, lanes);
+        self.prefetch(behind, lanes);
         let steady = lanes.count_ones() - rest.count_ones();
         self.conns.count_hits(steady.into());
         rest
@@ -177,17 +176,22 @@ impl Pipeline {
                 foreseen[lane] = Some(id);
             }
         }
-        self.prefetch_others(behind, lanes);
+        self.prefetch(behind, lanes);
         foreseen
     }
 
-    /// Asks for the buckets of flows but those in `lanes`.
+    /// Asks for the buckets of flows but of those in lanes that were `asked` for.
     #[inline(always)]
-    fn prefetch_others(&self, flows: &[FlowHash], lanes: u32) {
+    fn prefetch(&self, flows: &[FlowHash], asked: u32) {
         let (look, all) = (self.conns.look(), ((1u64 << flows.len()) - 1) as u32);
-        for lane in lanes_of(all & !lanes) {
+        for lane in lanes_of(all & !asked) {
             look.prefetch(flows[lane]);
         }
+    }
+
+    /// Asks for the connection buckets of a burst that came behind none.
+    pub fn expect(&self, stage: &Stage) {
+        self.prefetch(stage.looked_up(), 0);
     }
 
     /// Enters a new flow with the backend that was chosen for it; `false` if it is not new, or not so simple.
@@ -250,27 +254,42 @@ impl Pipeline {
         stage: &Stage,
         ways: &Ways<'_>,
     ) -> Departed {
-        let mut departed = self.rewrite_short(frames, stage, ways);
-        if departed.left != 0 {
-            self.rewrite_long(frames, stage, ways, &mut departed);
+        let short = self.rewrite_lanes::<F, false>(frames, stage, ways, !0);
+        if short.left == 0 {
+            return short;
         }
-        departed
+        let long = self.rewrite_lanes::<F, true>(frames, stage, ways, short.left);
+        Departed {
+            left: long.left,
+            bytes: short.bytes + long.bytes,
+            ports: short.ports | long.ports,
+        }
     }
 
-    /// Rewrites those with short headers: a loop with so little in it that all it needs stays in registers.
+    /// Rewrites those of the lanes whose headers are as `LONG` as that: a loop with so little in it that all it needs
+    /// stays in registers. Short ones are looked for in all lanes.
     #[inline(never)]
-    fn rewrite_short<F: Frame>(
+    fn rewrite_lanes<F: Frame, const LONG: bool>(
         &self,
         frames: &mut [F],
         stage: &Stage,
         ways: &Ways<'_>,
+        lanes: u32,
     ) -> Departed {
         let (backends, first) = (self.counters.of_backends(), ways.adjacencies[0]);
         let (mut left, mut bytes, mut ports) = (0u32, 0, 0);
         for (frame, lane) in frames.iter_mut().zip(0..BURST) {
+            if LONG && lanes >> lane & 1 == 0 {
+                continue;
+            }
+            let len = frame.data().len();
+            let (extent, hash) = (stage.extent(lane), &stage.flows.hashes[lane]);
             let adjacency = ways.adjacencies[lane];
-            match rewrite_one::<F, false>(frame, (stage, lane), adjacency, backends) {
+            match rewrite::forward_plain::<F, LONG>(frame, extent, hash, adjacency) {
                 Some(total) => {
+                    if let Some(backend) = backends.get(adjacency.id() as usize) {
+                        backend.count(len);
+                    }
                     bytes += total;
                     ports = first.gather_port(adjacency, ports);
                 }
@@ -279,44 +298,6 @@ impl Pipeline {
         }
         Departed { left, bytes, ports }
     }
-
-    /// Rewrites those with long headers.
-    #[inline(never)]
-    fn rewrite_long<F: Frame>(
-        &self,
-        frames: &mut [F],
-        stage: &Stage,
-        ways: &Ways<'_>,
-        departed: &mut Departed,
-    ) {
-        let (backends, first) = (self.counters.of_backends(), ways.adjacencies[0]);
-        for lane in lanes_of(departed.left) {
-            let (frame, adjacency) = (&mut frames[lane], ways.adjacencies[lane]);
-            let total = rewrite_one::<F, true>(frame, (stage, lane), adjacency, backends);
-            if let Some(total) = total {
-                departed.left &= !(1 << lane);
-                departed.bytes += total;
-                departed.ports = first.gather_port(adjacency, departed.ports);
-            }
-        }
-    }
-}
-
-/// Rewrites a packet with headers as `LONG` as that, and counts it; returns the bytes of its frame.
-#[inline(always)]
-fn rewrite_one<F: Frame, const LONG: bool>(
-    frame: &mut F,
-    (stage, lane): (&Stage, usize),
-    adjacency: &Adjacency,
-    backends: &[Traffic],
-) -> Option<usize> {
-    let len = frame.data().len();
-    let (extent, hash) = (stage.extent(lane), &stage.flows.hashes[lane]);
-    let total = rewrite::forward_plain::<F, LONG>(frame, extent, hash, adjacency)?;
-    if let Some(backend) = backends.get(adjacency.id() as usize) {
-        backend.count(len);
-    }
-    Some(total)
 }
 
 /// What has been rewritten of a burst, to leave by ports.
