@@ -15,7 +15,7 @@ use super::frame::Frame;
 use super::plain::{self, Fields, Plain};
 use super::stage::{Stage, lanes_of};
 
-/// What flows are hashed with and looked for in.
+/// What flows are hashed with and looked for in: by value what loops over a burst would else read anew for every group.
 pub(super) struct Tables<'s> {
     pub(super) key: HashKey,
     pub(super) look: Look<'s>,
