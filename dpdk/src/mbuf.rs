@@ -69,15 +69,24 @@ impl Mbuf {
         unsafe { self.raw.as_mut() }
     }
 
+    /// A place in the buffer.
+    ///
+    /// # Safety
+    /// `offset` is at most `buf_len`.
     #[inline]
-    fn start(&self) -> *mut u8 {
-        let header = self.header();
-        let buffer = header.buf_addr.cast::<u8>();
-        // SAFETY: an mbuf has a buffer, and `data_off` is at most `buf_len`, so the result is within or one past it.
+    unsafe fn at(&self, offset: usize) -> *mut u8 {
+        let buffer = self.header().buf_addr.cast::<u8>();
+        // SAFETY: an mbuf has a buffer, and the result is within it or one past it.
         unsafe {
             std::hint::assert_unchecked(!buffer.is_null());
-            buffer.add(usize::from(header.data_off))
+            buffer.add(offset)
         }
+    }
+
+    #[inline]
+    fn start(&self) -> *mut u8 {
+        // SAFETY: `data_off` is at most `buf_len`.
+        unsafe { self.at(self.headroom()) }
     }
 
     /// The packet's bytes.
@@ -171,23 +180,23 @@ impl Mbuf {
         }
     }
 
-    /// Keeps the bytes `from..end` of the packet, puts `head` bytes in front of them, whose content is
-    /// what was left there, and returns all of it. `None`, and nothing changed, when there is no such
-    /// range, no such room in front of it, or the packet is not contiguous.
+    /// Keeps `len` bytes of the packet from byte `from` on, puts `head` bytes in front of them, whose content is
+    /// what was left there, and returns all of it. `None`, and nothing changed, when there are no such bytes, no
+    /// such room in front of them, or the packet is not contiguous.
     #[inline]
-    pub fn rewrap(&mut self, from: usize, end: usize, head: usize) -> Option<&mut [u8]> {
-        let start = self.headroom() + from;
-        if from > end || end > self.len() || head > start || !self.is_contiguous() {
+    pub fn rewrap(&mut self, from: usize, len: usize, head: usize) -> Option<&mut [u8]> {
+        if from.checked_add(len)? > self.len() || !self.is_contiguous() {
             return None;
         }
-        let len = end - from + head;
+        let start = (self.headroom() + from).checked_sub(head)?;
+        let len = head + len;
         let header = self.header_mut();
-        // `start - head` is at most `data_off + data_len`, and it plus `len` at most that: both lie within
-        // the buffer, whose length is 16 bits.
-        header.data_off = (start - head) as u16;
+        // `start + len` is at most what `data_off + data_len` was: both lie within the buffer, whose length is 16 bits.
+        header.data_off = start as u16;
         header.data_len = len as u16;
         header.pkt_len = len as u32;
-        Some(self.data_mut())
+        // SAFETY: those bytes lie within the buffer, as just said; else as in `data_mut`.
+        Some(unsafe { slice::from_raw_parts_mut(self.at(start), len) })
     }
 
     /// Grows the packet by `n` bytes at its end and returns them; their content is what was left there.

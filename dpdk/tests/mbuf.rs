@@ -103,6 +103,42 @@ fn append_and_truncate_stop_at_the_bounds() {
 }
 
 #[test]
+fn rewrapping_stops_at_the_bounds() {
+    let (_eal, pool) = pool(0);
+    let mut mbuf = filled(&pool, b"linkpayload, and padding");
+    for (from, len, head) in [
+        (4, 21, 0),
+        (25, 0, 0),
+        (usize::MAX, 1, 0),
+        (usize::MAX, 0, 0),
+        (4, usize::MAX, 0),
+        (4, 7, HEADROOM + 5),
+        (4, 7, usize::MAX),
+    ] {
+        assert!(mbuf.rewrap(from, len, head).is_none());
+        assert_eq!(mbuf.data(), b"linkpayload, and padding");
+    }
+    let packet = mbuf.rewrap(4, 7, 6).expect("there is headroom");
+    assert_eq!(packet.len(), 13);
+    packet[..6].copy_from_slice(b"outer ");
+    assert_eq!(mbuf.data(), b"outer payload");
+    assert_eq!((mbuf.packet_len(), mbuf.headroom()), (13, HEADROOM - 2));
+
+    let all = HEADROOM - 2 + 6;
+    assert_eq!(
+        mbuf.rewrap(6, 7, all).map(|packet| packet.len()),
+        Some(all + 7)
+    );
+    assert_eq!(mbuf.headroom(), 0);
+    assert!(mbuf.data().ends_with(b"payload"));
+    assert_eq!(
+        mbuf.rewrap(all, 7, 0).map(|packet| &*packet),
+        Some(&b"payload"[..])
+    );
+    assert_eq!(mbuf.rewrap(7, 0, 0).map(|packet| packet.len()), Some(0));
+}
+
+#[test]
 fn offload_requests_and_prefetches_leave_the_bytes_alone() {
     let (_eal, pool) = pool(0);
     let mut mbuf = filled(&pool, b"bytes");

@@ -32,7 +32,7 @@ impl Pipeline {
             Err(reason) => return Verdict::Drop(reason),
         };
         if frame
-            .rewrap(parsed.l3.into(), parsed.end.into(), link.len())
+            .rewrap(parsed.l3.into(), parsed.ip_len(), link.len())
             .is_none()
         {
             return Verdict::Drop(DropReason::NoHeadroom);

@@ -25,13 +25,14 @@ pub trait Frame {
     #[inline]
     fn prefetch_headroom(&self) {}
 
-    /// Keeps `from..end` of the frame, puts `head` bytes of room in front of it, and returns all of it.
-    /// `None` if there is no such range or no such room; the frame is then good for nothing but
+    /// Keeps `len` bytes of the frame from byte `from` on, puts `head` bytes of room in front of them, and returns all
+    /// of it. `None` if there are no such bytes or no such room; the frame is then good for nothing but
     /// dropping.
     #[inline]
     #[must_use]
-    fn rewrap(&mut self, from: usize, end: usize, head: usize) -> Option<&mut [u8]> {
-        if end < from || end > self.data().len() {
+    fn rewrap(&mut self, from: usize, len: usize, head: usize) -> Option<&mut [u8]> {
+        let end = from.checked_add(len)?;
+        if end > self.data().len() {
             return None;
         }
         self.truncate(end);

@@ -33,7 +33,7 @@ const TAGGED: usize = 18;
 pub(super) struct Plain {
     /// IPv6's tuples to hash.
     pub(super) v6: V6Flows,
-    /// Where the packet ends (16 bits), DSCP and ECN (8), protocol (8).
+    /// Bytes of the IP packet (16 bits), DSCP and ECN (8), protocol (8).
     pub(super) shape: [u32; BURST],
     /// What it says about its connection: TCP flags FIN to ACK, and 32 for TCP.
     pub(super) says: [u32; BURST],
@@ -113,7 +113,7 @@ pub(super) fn read<F: Frame>(
             let tag = (0, 0);
             let for_us = ForUs { station, tag };
             behind::<F, BARE, { BARE + V4_HEAD }, { BARE + V6_HEAD }>(
-                for_us, frames, tables, fields, to,
+                &for_us, frames, tables, fields, to,
             )
         }
         Some(_) if port.outer_vlan.is_some() => (Read::default(), 0),
@@ -126,7 +126,7 @@ pub(super) fn read<F: Frame>(
             );
             let for_us = ForUs { station, tag };
             behind::<F, TAGGED, { TAGGED + V4_HEAD }, { TAGGED + V6_HEAD }>(
-                for_us, frames, tables, fields, to,
+                &for_us, frames, tables, fields, to,
             )
         }
     }
@@ -135,7 +135,7 @@ pub(super) fn read<F: Frame>(
 /// The same behind a link header of `L3` bytes.
 #[inline(always)]
 fn behind<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
-    for_us: ForUs,
+    for_us: &ForUs,
     frames: &[F],
     tables: &Tables<'_>,
     fields: &mut Fields,
@@ -154,7 +154,7 @@ fn behind<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
     let (v4, mut v6) = (all & v4, all & !v4);
     fields.alone = v4 == 0;
     if v6 != 0 {
-        v6 = v6::read::<F, L3, V6>(for_us, frames, v6, fields, plain);
+        v6 = v6::read::<F, L3, V6>(*for_us, frames, v6, fields, plain);
     }
     (Read { v4, v6 }, asked)
 }

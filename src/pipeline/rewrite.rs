@@ -17,18 +17,18 @@ use super::frame::Frame;
 use super::packet::Packet;
 use super::verdict::{DropReason, Verdict};
 
-/// Puts the headers of an adjacency, short or long ones, in front of a plain packet, which lies in the frame from
-/// `start` to `end`; returns the bytes of the frame. What it has no such headers for, and what is too long, is for
+/// Puts the headers of an adjacency, short or long ones, in front of a plain packet, `len` bytes of the frame from
+/// `start` on; returns the bytes of the frame. What it has no such headers for, and what is too long, is for
 /// [`forward`]; nothing has changed then. No plain packet is too short for the headers to be written.
 #[inline(always)]
 pub(super) fn forward_plain<F: Frame, const LONG: bool>(
     frame: &mut F,
-    (start, end, class): (u32, u32, u8),
+    (start, len, class): (u32, u32, u8),
     hash: &FlowHash,
     adjacency: &Adjacency,
 ) -> Option<usize> {
-    let head = adjacency.room_for::<LONG>(end.checked_sub(start)?)?;
-    let packet = frame.rewrap(start as usize, end as usize, head)?;
+    let head = adjacency.room_for::<LONG>(len)?;
+    let packet = frame.rewrap(start as usize, len as usize, head)?;
     adjacency.write::<LONG>(packet, (head, class), hash)
 }
 
@@ -52,8 +52,8 @@ pub(super) fn forward<F: Frame>(
     if packet.ip_len() + usize::from(template.overhead()) > usize::from(backend.mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
-    let (from, end) = (usize::from(packet.l3), usize::from(packet.end));
-    let Some(data) = frame.rewrap(from, end, usize::from(template.len)) else {
+    let from = usize::from(packet.l3);
+    let Some(data) = frame.rewrap(from, packet.ip_len(), usize::from(template.len)) else {
         return Verdict::Drop(DropReason::NoHeadroom);
     };
     template.write(data);
@@ -88,7 +88,7 @@ fn forward_by<F: Frame>(
     }
     let link_len = hop.link.len();
     let head = link_len + usize::from(template.overhead());
-    let Some(data) = frame.rewrap(packet.l3.into(), packet.end.into(), head) else {
+    let Some(data) = frame.rewrap(packet.l3.into(), packet.ip_len(), head) else {
         return Verdict::Drop(DropReason::NoHeadroom);
     };
     let ethertype = if template.outer_v6 { 0x86dd } else { 0x0800 };

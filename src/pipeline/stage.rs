@@ -72,7 +72,7 @@ impl Stage {
         self.ingress
     }
 
-    /// Where the plain packet in this lane starts and ends, and its DSCP and ECN.
+    /// Where the plain packet in this lane starts, its bytes, and its DSCP and ECN.
     #[inline(always)]
     pub(super) fn extent(&self, lane: usize) -> (u32, u32, u8) {
         let shape = self.plain.shape[lane % BURST];
@@ -110,7 +110,7 @@ impl Stage {
             hash: self.flows.hashes[lane],
             l3,
             l4: l3 + ip_header,
-            end: (shape >> 16) as u16,
+            end: l3 + (shape >> 16) as u16,
             protocol: IpProtocol(shape as u8),
             class: TrafficClass((shape >> 8) as u8),
             says: Segment::of(self.plain.says[lane]),

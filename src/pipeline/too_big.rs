@@ -68,10 +68,7 @@ fn turn_into_error<F: Frame>(
     };
     let quote = parsed.ip_len().min(most - headers);
     let from = usize::from(parsed.l3);
-    if frame
-        .rewrap(from, from + quote, link.len() + headers)
-        .is_none()
-    {
+    if frame.rewrap(from, quote, link.len() + headers).is_none() {
         return Err(DropReason::NoHeadroom);
     }
     let data = frame.data_mut();

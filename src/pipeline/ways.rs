@@ -27,10 +27,15 @@ pub struct Ways<'s> {
 }
 
 impl<'s> Ways<'s> {
-    const NONE: Ways<'static> = Ways {
-        adjacencies: [&Adjacency::NONE; BURST],
-        refusals: [None; BURST],
-    };
+    /// No packet goes anywhere.
+    #[inline(always)]
+    fn new() -> Self {
+        static NONE: Adjacency = Adjacency::NONE;
+        Ways {
+            adjacencies: [&NONE; BURST],
+            refusals: [None; BURST],
+        }
+    }
 
     /// The backend of a packet.
     pub(super) fn get(&self, lane: usize) -> Option<BackendId> {
@@ -49,7 +54,7 @@ impl<'s> Ways<'s> {
 impl Pipeline {
     /// Finds the backends of a burst's plain packets, and asks for what forwarding to them takes, and for what the
     /// burst `behind` will need. If the snapshot is another than that of the first stage, that one is run again.
-    #[inline(never)]
+    #[inline(always)]
     pub fn steer_burst<'s, F: Frame>(
         &mut self,
         snapshot: &'s Snapshot,
@@ -59,12 +64,26 @@ impl Pipeline {
         now: Nanos,
     ) -> Ways<'s> {
         self.advance(now);
+        let mut ways = Ways::new();
+        self.find_ways(snapshot, frames, (stage, behind), &mut ways);
+        ways
+    }
+
+    /// See [`Pipeline::steer_burst`]. Writes what it finds where it will be read: a copy, made of vectors, would have to
+    /// wait until all words are in the cache.
+    #[inline(never)]
+    fn find_ways<'s, F: Frame>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        frames: &[F],
+        (stage, behind): (&mut Stage, Option<&Stage>),
+        ways: &mut Ways<'s>,
+    ) {
         if stage.generation != snapshot.generation {
             self.front(snapshot, stage.ingress, frames, stage);
         }
-        let mut ways = Ways::NONE;
         if stage.untracked != 0 {
-            self.steer_untracked(snapshot, stage, &mut ways);
+            self.steer_untracked(snapshot, stage, ways);
         }
         let all = stage.tracked();
         let behind = behind.map_or(&[][..], Stage::looked_up);
@@ -72,12 +91,10 @@ impl Pipeline {
         let (rest, behind) = if self.flooded {
             (all, behind)
         } else {
-            let rest = self.steer_steady(snapshot, (stage, all), behind, &mut ways);
+            let rest = self.steer_steady(snapshot, (stage, all), behind, ways);
             (rest, &[][..])
         };
-        self.flooded =
-            rest != 0 && self.steer_rest(snapshot, frames, stage, (rest, behind), &mut ways);
-        ways
+        self.flooded = rest != 0 && self.steer_rest(snapshot, frames, stage, (rest, behind), ways);
     }
 
     /// Finds the backends of packets that change something; returns whether most of them began a flow.
@@ -276,7 +293,7 @@ impl Pipeline {
         ways: &Ways<'_>,
         lanes: u32,
     ) -> Departed {
-        let (backends, first) = (self.counters.of_backends(), ways.adjacencies[0]);
+        let (backends, first) = (self.counters.of_backends(), ways.adjacencies[0].exit());
         let (mut left, mut bytes, mut ports) = (0u32, 0, 0);
         for (frame, lane) in frames.iter_mut().zip(0..BURST) {
             if LONG && lanes >> lane & 1 == 0 {
@@ -291,7 +308,7 @@ impl Pipeline {
                         backend.count(len);
                     }
                     bytes += total;
-                    ports = first.gather_port(adjacency, ports);
+                    ports |= first ^ adjacency.exit();
                 }
                 None => left |= 1 << lane,
             }
@@ -307,7 +324,7 @@ pub struct Departed {
     left: u32,
     /// Bytes of all rewritten frames.
     pub bytes: usize,
-    /// See [`Adjacency::gather_port`].
+    /// How their exits differ, see [`Adjacency::is_one_port`].
     ports: u32,
 }
 

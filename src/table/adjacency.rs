@@ -16,11 +16,11 @@ const LONGEST: usize = 46;
 const OTHER: u8 = 1;
 /// Bytes of the headers that are written word by word from the front.
 const HEAD: usize = 32;
-/// Bytes in front of a packet that are written at most.
-const ROOM: usize = HEAD + 16;
 /// Where the outer IPv4 header starts, and what is behind it.
 const L3: usize = 14;
 const L4: usize = L3 + 20;
+/// The negative of the link header's length as a one's complement number.
+const NO_LINK: u32 = 0xffff - L3 as u32;
 
 /// The way of plain packets to one backend.
 #[derive(Debug, Clone)]
@@ -31,7 +31,8 @@ pub struct Adjacency {
     pub claim: Claim,
     /// The backend's id, 0 for none, and above [`PORT_SHIFT`] the port packets leave by: measured, cheaper in one word.
     to: u32,
-    /// One's complement sum of the outer IPv4 header without length, DSCP and ECN.
+    /// One's complement sum of the outer IPv4 header without DSCP and ECN, and with the frame's length still to be added
+    /// instead of its own.
     sum: u16,
     /// What inner packets have fewer bytes than; negative if the headers are long, 0 if there are none.
     limit: i16,
@@ -107,7 +108,7 @@ impl Adjacency {
                     claim,
                     to: id.get() | u32::from(port.0) << PORT_SHIFT,
                     // The template's sum holds the headers' own length.
-                    sum: fold(template.partial_sum - u32::from(template.overhead())),
+                    sum: fold(template.partial_sum - u32::from(template.overhead()) + NO_LINK),
                     limit: if bytes.len() > SHORT { -limit } else { limit },
                     head,
                     middle: middle | u64::from(template.len) << LEN_SHIFT,
@@ -154,16 +155,16 @@ impl Adjacency {
         PortIndex((self.to >> PORT_SHIFT) as u8)
     }
 
-    /// Differences to the way of others are gathered in `so_far`, for [`Adjacency::is_one_port`].
+    /// A number whose bits differ from those of others as its port does, for [`Adjacency::is_one_port`].
     #[inline(always)]
-    pub fn gather_port(&self, other: &Adjacency, so_far: u32) -> u32 {
-        so_far | self.to ^ other.to
+    pub fn exit(&self) -> u32 {
+        self.to
     }
 
-    /// Whether all these ways leave by one port.
+    /// Whether ways leave by one port, by all `differences` of their exits.
     #[inline(always)]
-    pub fn is_one_port(gathered: u32) -> bool {
-        gathered >> PORT_SHIFT == 0
+    pub fn is_one_port(differences: u32) -> bool {
+        differences >> PORT_SHIFT == 0
     }
 
     /// Writes the headers to the front of `packet`, which has room for them before an inner packet with this
@@ -181,30 +182,35 @@ impl Adjacency {
         hash: &FlowHash,
     ) -> Option<usize> {
         let len = packet.len();
-        let out = packet.first_chunk_mut::<ROOM>()?;
-        // At least the length of what has just been found.
-        let total = (len - L3) as u32;
-        let sum = !fold(u32::from(self.sum) + total + u32::from(class));
+        let (out, _) = packet.split_at_mut_checked(head)?;
+        let front = out.first_chunk_mut::<HEAD>()?.as_chunks_mut().0;
+        let total = (len - L3) as u16;
+        let sum = !fold(u32::from(self.sum) + len as u32 + u32::from(class));
         let [a, b, c, d] = self.head;
-        put(out, 0, a)?;
-        put(out, 8, b | u64::from(class) << 56)?;
-        put(out, 16, c | u64::from((total as u16).swap_bytes()))?;
-        put(out, 24, d | u64::from(sum.swap_bytes()))?;
+        let words = [
+            a,
+            b | u64::from(class) << 56,
+            c | u64::from(total.swap_bytes()),
+            d | u64::from(sum.swap_bytes()),
+        ];
+        for (place, word) in front.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
         let mut tail = self.tail;
         if LONG {
             // With two bytes that are not the headers'. The tail covers them.
-            put(out, HEAD, self.middle)?;
+            *out[HEAD..].first_chunk_mut()? = self.middle.to_le_bytes();
             if self.middle & GUE != 0 {
                 tail |= gue(out, len, *hash);
             }
         }
-        put(out, head.wrapping_sub(8), tail)?;
+        *out.last_chunk_mut()? = tail.to_le_bytes();
         Some(len)
     }
 }
 
 /// Writes the source port of GUE; returns the word that has the length of the UDP packet.
-fn gue(out: &mut [u8; ROOM], len: usize, hash: FlowHash) -> u64 {
+fn gue(out: &mut [u8], len: usize, hash: FlowHash) -> u64 {
     out[L4..L4 + 2].copy_from_slice(&gue_source_port(hash).to_be_bytes());
     u64::from(((len - L4) as u16).swap_bytes())
 }
@@ -217,14 +223,6 @@ fn word(bytes: &[u8]) -> u64 {
         .zip(bytes)
         .for_each(|(to, byte)| *to = *byte);
     u64::from_le_bytes(whole)
-}
-
-/// Writes a word; `None` if it does not fit there.
-#[inline(always)]
-fn put(out: &mut [u8; ROOM], at: usize, word: u64) -> Option<()> {
-    let out = out.get_mut(at..)?.first_chunk_mut()?;
-    *out = word.to_le_bytes();
-    Some(())
 }
 
 /// Folds a one's complement sum: with its halves exchanged added to it, the upper one holds the sum of both

@@ -134,17 +134,10 @@ impl Routes {
         self.addressing
     }
 
-    /// Asks for a slot of the service with this key, if that one's route is in its home; else `false`: the key does
-    /// not say enough.
+    /// Where the routes of services are that are found by their keys.
     #[inline(always)]
-    pub fn ask_at_home(&self, key: V4Key, home: u32, slot: u32) -> bool {
-        match self.places.get(home as usize) {
-            Some(route) if route.key == key.word() => {
-                route.slots.prefetch(slot);
-                true
-            }
-            _ => false,
-        }
+    pub fn homes(&self) -> Homes<'_> {
+        Homes(&self.places)
     }
 
     /// Asks for a slot of a service, and tells the place of its route; `None` if the service is not steered by
@@ -162,6 +155,25 @@ impl Routes {
         let route = self.places.get(place as usize)?;
         let member = route.first + u32::from(route.slots.get(slot)?);
         self.ways.get(member as usize)
+    }
+}
+
+/// See [`Routes::homes`].
+#[derive(Clone, Copy)]
+pub struct Homes<'r>(&'r [Route]);
+
+impl Homes<'_> {
+    /// Asks for a slot of the service with this key, if that one's route is in its home; else `false`: the key does
+    /// not say enough.
+    #[inline(always)]
+    pub fn ask(self, key: V4Key, home: u32, slot: u32) -> bool {
+        match self.0.get(home as usize) {
+            Some(route) if route.key == key.word() => {
+                route.slots.prefetch(slot);
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -238,7 +250,7 @@ mod tests {
                     prop_assert_eq!(place.and_then(to), expected.filter(|_| !service.tracked));
                     if let Some(ExactKey::V4(key)) = map.exact_key(index) {
                         let home = routes.addressing().home(key);
-                        if routes.ask_at_home(key, home, slot) {
+                        if routes.homes().ask(key, home, slot) {
                             prop_assert_eq!(Some(home), place);
                         }
                     }
@@ -272,7 +284,7 @@ mod tests {
             let to = routes.way(place, slot).map(Adjacency::id);
             assert_eq!(to, Some(service.backends[0].get()));
             let home = routes.addressing().home(key);
-            if routes.ask_at_home(key, home, slot) {
+            if routes.homes().ask(key, home, slot) {
                 assert_eq!(home, place);
             } else {
                 displaced += 1;
@@ -294,7 +306,7 @@ mod tests {
         let Some(ExactKey::V4(key)) = map.exact_key(ServiceIndex(1)) else {
             panic!("an exact IPv4 service");
         };
-        assert!(!routes.ask_at_home(key, routes.addressing().home(key), 0));
+        assert!(!routes.homes().ask(key, routes.addressing().home(key), 0));
         assert!(routes.ask(ServiceIndex(1), 0).is_some());
     }
 
@@ -303,7 +315,7 @@ mod tests {
         let map = ServiceMap::default();
         let routes = Routes::new(&map, &[], |_| true, Adjacency::missing);
         let home = routes.addressing().home(V4Key::default());
-        assert!(!routes.ask_at_home(V4Key::default(), home, 0));
+        assert!(!routes.homes().ask(V4Key::default(), home, 0));
         assert!(routes.ask(ServiceIndex(0), 0).is_none());
         assert!(routes.way(NOWHERE, 0).is_none());
     }

@@ -38,8 +38,8 @@ impl Frame for Mbuf {
     }
 
     #[inline]
-    fn rewrap(&mut self, from: usize, end: usize, head: usize) -> Option<&mut [u8]> {
-        Mbuf::rewrap(self, from, end, head)
+    fn rewrap(&mut self, from: usize, len: usize, head: usize) -> Option<&mut [u8]> {
+        Mbuf::rewrap(self, from, len, head)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::pipeline::frame::Frame;
 use crate::table::claim::Claim;
 use crate::table::conn::Wanted;
 use crate::table::hash::{BURST, FlowHash, V4Tuple};
-use crate::table::routes::Routes;
+use crate::table::routes::Homes;
 use crate::table::service::V4Key;
 
 use super::{ForUs, Plain, TAGGED, flow, halves, le64, mask, swap16};
@@ -54,7 +54,7 @@ struct Group {
 /// packets, and of those whose slots have been asked for, with others that mean nothing.
 #[inline(always)]
 pub(super) fn read<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: bool>(
-    for_us: ForUs,
+    for_us: &ForUs,
     frames: &[F],
     tables: &Tables<'_>,
     (plain, flows): (&mut Plain, &mut Flows),
@@ -68,7 +68,7 @@ pub(super) fn read<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: b
             *asked = read_all::<F, L3, HEAD, ROUTED>(
                 for_us,
                 frames,
-                (tables, tables.routes),
+                (tables, tables.routes.homes()),
                 plain,
                 flows,
             );
@@ -80,9 +80,9 @@ pub(super) fn read<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: b
 
 #[inline(always)]
 fn read_all<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: bool>(
-    for_us: ForUs,
+    for_us: &ForUs,
     frames: &[F],
-    (tables, routes): (&Tables<'_>, &Routes),
+    (tables, homes): (&Tables<'_>, Homes<'_>),
     plain: &mut Plain,
     flows: &mut Flows,
 ) -> u32 {
@@ -98,7 +98,7 @@ fn read_all<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: bool>(
         }
         // The hashes of the group in between are still in the making.
         if ROUTED && first > GROUP {
-            asked |= ask(flows, routes, first - 2 * GROUP);
+            asked |= ask(flows, homes, first - 2 * GROUP);
         }
         let headers = Headers {
             start: columns(&heads, L3 - 6),
@@ -122,12 +122,12 @@ fn read_all<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: bool>(
     if ROUTED {
         let mut left = first.saturating_sub(2 * GROUP);
         while left < first {
-            asked |= ask(flows, routes, left);
+            asked |= ask(flows, homes, left);
             left += GROUP;
         }
     }
     for lane in 0..BURST {
-        let end = plain.shape[lane] >> 16;
+        let end = L3 as u32 + (plain.shape[lane] >> 16);
         plain.wrong[lane] |= mask(end > plain.lens[lane]);
     }
     asked
@@ -149,7 +149,7 @@ fn put<T: Copy>(lanes: &mut [T; BURST], first: usize, group: [T; GROUP]) {
 /// Finds the headers of a group, and the bytes of its frames: none of one that is too short, or for another station.
 #[inline(always)]
 fn find<'f, F: Frame, const HEAD: usize>(
-    for_us: ForUs,
+    for_us: &ForUs,
     frames: &'f [F],
     heads: &mut [&'f [u8; HEAD]; GROUP],
     lens: &mut [u32; GROUP],
@@ -186,7 +186,7 @@ fn columns<const HEAD: usize>(heads: &[&[u8; HEAD]; GROUP], at: usize) -> Column
 /// Asks for the slots of a group's packets whose keys say that their services are steered by hashes alone; returns
 /// their lanes.
 #[inline(always)]
-fn ask(flows: &Flows, routes: &Routes, first: usize) -> u32 {
+fn ask(flows: &Flows, homes: Homes<'_>, first: usize) -> u32 {
     let group = (
         group_of(&flows.claims, first),
         group_of(&flows.places, first),
@@ -197,7 +197,7 @@ fn ask(flows: &Flows, routes: &Routes, first: usize) -> u32 {
     };
     let mut others = 0u32;
     for lane in 0..GROUP {
-        if !routes.ask_at_home(claims[lane].v4_key(), places[lane], slots[lane]) {
+        if !homes.ask(claims[lane].v4_key(), places[lane], slots[lane]) {
             others |= 1 << lane;
         }
     }
@@ -207,7 +207,7 @@ fn ask(flows: &Flows, routes: &Routes, first: usize) -> u32 {
 impl Group {
     #[inline(always)]
     fn read<const L3: usize, const ROUTED: bool>(
-        for_us: ForUs,
+        for_us: &ForUs,
         headers: &Headers,
         tables: &Tables<'_>,
     ) -> Self {
@@ -229,7 +229,7 @@ impl Group {
     #[inline(always)]
     fn read_lane<const L3: usize, const ROUTED: bool>(
         &mut self,
-        for_us: ForUs,
+        for_us: &ForUs,
         headers: &Headers,
         tables: &Tables<'_>,
         lane: usize,
@@ -240,7 +240,8 @@ impl Group {
         let [d, source, destination, ports] = headers.middle.each_ref().map(|word| word[lane]);
         let [second, _, fourth, _] = headers.transport.each_ref().map(|word| word[lane]);
         let protocol = d >> 8 & 0xff;
-        let end = L3 as u32 + swap16(b);
+        let inner = swap16(b);
+        let end = L3 as u32 + inner;
         let (says, lies) = flow(protocol, [second, fourth], L3 as u32 + 20, end);
         // RFC 1071: in whatever byte order; all ones if the checksum is right.
         let sum = (a >> 16) + halves(b) + (c & 0xffff);
@@ -254,7 +255,7 @@ impl Group {
             | sum ^ 0xffff
             | end >> 16
             | lies;
-        self.shape[lane] = end << 16 | a >> 16 & 0xff00 | protocol;
+        self.shape[lane] = inner << 16 | a >> 16 & 0xff00 | protocol;
         self.says[lane] = says;
         let tuple = V4Tuple {
             protocol,

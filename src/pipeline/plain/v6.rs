@@ -95,7 +95,8 @@ fn check<const L3: usize>(for_us: ForUs, fields: &Fields, lanes: u32, plain: &mu
                 let last = [(ports >> 32) as u32, fields.fourth[lane]];
                 let len = fields.len[lane];
                 let protocol = b >> 16 & 0xff;
-                let end = L3 as u32 + 40 + swap16(b);
+                let inner = 40 + swap16(b);
+                let end = L3 as u32 + inner;
                 let (says, lies) = flow(protocol, last, L3 as u32 + 40, end);
                 let tag = fields.tag[lane];
                 let strayed = if L3 == TAGGED { for_us.strayed(tag) } else { 0 };
@@ -106,7 +107,7 @@ fn check<const L3: usize>(for_us: ForUs, fields: &Fields, lanes: u32, plain: &mu
                     | lies;
                 // The class stands in the second half of the first byte and the first of the second.
                 let class = a << 4 & 0xf0 | a >> 12 & 0x0f;
-                let shape = end << 16 | class << 8 | protocol;
+                let shape = inner << 16 | class << 8 | protocol;
                 plain.v6.protocol[lane] = protocol;
                 plain.v6.source[0][lane] = s0;
                 plain.v6.source[1][lane] = s1;
