@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::measure::{Plan, WARM_MBUFS, load};
-use super::outcome::{Outcome, figures, quantiles, quantiles_json};
+use super::outcome::{Outcome, figures, quantiles, quantiles_json, us};
+use super::report::median;
 use super::scenario::HIT;
 use super::tables::Tables;
 use crate::pool::Weight;
@@ -29,6 +30,8 @@ struct Rounds {
     between: Histogram,
     swaps: Histogram,
     after: Histogram,
+    /// The longest with a swap of every measurement: an interrupt may fall into one.
+    longest: Vec<u64>,
     preempted: [u64; 2],
 }
 
@@ -53,6 +56,8 @@ pub fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Outcome, String> 
         let swapped = bench.serve(duty, |meanwhile| swap(&mut tables, meanwhile, &mut next));
         let (result, served) = swapped.map_err(|e| e.to_string())?;
         result?;
+        let longest = served.iter().map(|worker| worker.swaps.longest());
+        rounds.longest.extend(longest.max());
         for worker in &served {
             rounds.between.merge(&worker.between);
             rounds.swaps.merge(&worker.swaps);
@@ -102,17 +107,25 @@ fn outcome(rounds: &Rounds, hz: u64) -> Outcome {
         .iter()
         .map(|(name, times)| json!({ "rounds": name, "times": quantiles_json(times, hz) }))
         .collect();
+    let longest: Vec<_> = rounds.longest.iter().map(|ticks| us(*ticks, hz)).collect();
+    let most = longest.iter().copied().fold(0.0, f64::max);
     let foot = format!(
         "Microseconds that a round of the worker's loop takes, at full rate with a burst of 32 in each. A swap \
-         changes the table of one service. The kernel's interrupts are in all rows alike; rounds in which it \
+         changes the table of one service. Of {SWAPS} rounds with one the longest took {:.2} (median of {} \
+         measurements; at most {most:.2}). The kernel's interrupts are in all rows alike; rounds in which it \
          gave the worker's core to another thread are in none: {} with swaps, {} without.",
-        rounds.preempted[1], rounds.preempted[0]
+        median(&longest),
+        longest.len(),
+        rounds.preempted[1],
+        rounds.preempted[0]
     );
     let table = figures(&["rounds", "number", "p50", "p99", "p99.9", "max"], cells);
     Outcome {
         text: [table, vec![foot]].concat().join("\n"),
         json: json!({
             "rows": json,
+            "swaps_each": SWAPS,
+            "longest_us": longest,
             "preempted_with_swaps": rounds.preempted[1],
             "preempted_without": rounds.preempted[0],
         }),
