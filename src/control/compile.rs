@@ -84,6 +84,14 @@ pub fn by_name(service: &PoolService) -> Vec<&crate::pool::Backend> {
     backends
 }
 
+/// The services of a pool, each with its backends [`by_name`].
+pub fn in_order(pool: &Pool) -> Vec<(&PoolService, Vec<&crate::pool::Backend>)> {
+    let services = pool.services.iter();
+    services
+        .map(|service| (service, by_name(service)))
+        .collect()
+}
+
 /// Which service of the pool a packet is for; a service's index is its place in the pool.
 pub fn service_map(pool: &Pool) -> ServiceMap {
     let keys: Vec<_> = pool.services.iter().map(service_key).collect();
@@ -100,16 +108,17 @@ pub fn compile(
     previous: Option<&Snapshot>,
     tables: &mut TableCache,
 ) -> Result<Snapshot, CompileError> {
-    ids.assign(&config.pool)?;
-    let maglevs = tables.update(&config.pool)?;
+    let in_order = in_order(&config.pool);
+    ids.assign(&in_order)?;
+    let maglevs = tables.update(&config.pool, &in_order)?;
     let as_many = previous.map_or(0, |previous| previous.hops.len());
     let mut hops = Hops::new(config, macs, neighbors, as_many);
     let mut backends = vec![None; ids.places()];
     let mut services = Vec::with_capacity(config.pool.services.len());
-    for (service, maglev) in config.pool.services.iter().zip(maglevs) {
+    for ((service, by_name), maglev) in in_order.into_iter().zip(maglevs) {
         let index = ServiceIndex(services.len() as u16);
         let ids = ids.of(&service.name).ok_or(NoFreeId)?.ids();
-        for (backend, id) in by_name(service).into_iter().zip(ids.iter()) {
+        for (backend, id) in by_name.into_iter().zip(ids.iter()) {
             backends[id.index()] = hops.backend(config, index, service, backend);
         }
         services.push(Service {

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::pool::{Backend, Name, Pool};
+use crate::pool::{Backend, Name, Service};
 use crate::table::{BackendId, IdSet};
-
-use super::compile::by_name;
 
 /// Which backend of which service an id names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,11 +70,11 @@ pub struct BackendIds {
 pub struct NoFreeId;
 
 impl BackendIds {
-    /// Gives every backend of the pool an id and retires the ids of those that left it. One that comes
-    /// back while its id is still retired gets it again, and with it the connections pinned to it. On an
-    /// error nothing has changed.
-    pub fn assign(&mut self, pool: &Pool) -> Result<(), NoFreeId> {
-        let services = pool.services.iter().map(|s| (&s.name, by_name(s)));
+    /// Gives every backend of a pool an id and retires the ids of those that left it; the pool comes
+    /// [`in_order`](super::compile::in_order). A backend that comes back while its id is still retired gets it again, and
+    /// with it the connections pinned to it. On an error nothing has changed.
+    pub fn assign(&mut self, in_order: &[(&Service, Vec<&Backend>)]) -> Result<(), NoFreeId> {
+        let services = in_order.iter().map(|(s, by_name)| (&s.name, by_name));
         let changed: Vec<_> = services
             .filter(|(service, backends)| !self.names_these(service, backends))
             .collect();
@@ -85,7 +83,7 @@ impl BackendIds {
             true => HashMap::new(),
             false => back.collect(),
         };
-        let fresh = |(service, backends): &(&Name, Vec<&Backend>)| {
+        let fresh = |(service, backends): &(&Name, &Vec<&Backend>)| {
             let names = backends.iter().map(|b| BackendName::new(service, &b.name));
             let unknown = |name: &BackendName| self.get(name).is_none() && !back.contains_key(name);
             names.filter(unknown).count()
@@ -115,8 +113,8 @@ impl BackendIds {
             let old = self.services.insert(service.clone(), new);
             self.retire(service, old);
         }
-        if self.services.len() > pool.services.len() {
-            let names: HashSet<_> = pool.services.iter().map(|s| &s.name).collect();
+        if self.services.len() > in_order.len() {
+            let names: HashSet<_> = in_order.iter().map(|(s, _)| &s.name).collect();
             let gone = self.services.extract_if(|name, _| !names.contains(name));
             for (service, ids) in gone.collect::<Vec<_>>() {
                 self.retire(&service, Some(ids));
@@ -206,6 +204,7 @@ impl BackendIds {
 
 #[cfg(test)]
 mod tests {
+    use super::super::compile::in_order;
     use super::*;
     use crate::pool::{Config, Environment, parse};
 
@@ -235,21 +234,24 @@ mod tests {
     #[test]
     fn a_retired_id_waits_until_no_table_names_it() {
         let mut ids = BackendIds::default();
-        ids.assign(&config(&["a", "b"]).pool).expect("room");
+        ids.assign(&in_order(&config(&["a", "b"]).pool))
+            .expect("room");
         assert_eq!((id(&ids, "a"), id(&ids, "b")), (Some(1), Some(2)));
 
-        ids.assign(&config(&["b", "c"]).pool).expect("room");
+        ids.assign(&in_order(&config(&["b", "c"]).pool))
+            .expect("room");
         assert_eq!((id(&ids, "b"), id(&ids, "c")), (Some(2), Some(3)));
         assert_eq!(id(&ids, "a"), None);
 
         let mut named = IdSet::new();
         named.insert(BackendId::new(1).expect("an id"));
         ids.reclaim(&named);
-        ids.assign(&config(&["b", "c", "d"]).pool).expect("room");
+        ids.assign(&in_order(&config(&["b", "c", "d"]).pool))
+            .expect("room");
         assert_eq!(id(&ids, "d"), Some(4), "1 is still pinned");
 
         ids.reclaim(&IdSet::new());
-        ids.assign(&config(&["b", "c", "d", "e"]).pool)
+        ids.assign(&in_order(&config(&["b", "c", "d", "e"]).pool))
             .expect("room");
         assert_eq!(id(&ids, "e"), Some(1));
         assert_eq!(ids.places(), 5);
@@ -258,9 +260,11 @@ mod tests {
     #[test]
     fn a_backend_that_comes_back_in_time_gets_its_id_again() {
         let mut ids = BackendIds::default();
-        ids.assign(&config(&["a", "b"]).pool).expect("room");
-        ids.assign(&config(&["b"]).pool).expect("room");
-        ids.assign(&config(&["c", "b", "a"]).pool).expect("room");
+        ids.assign(&in_order(&config(&["a", "b"]).pool))
+            .expect("room");
+        ids.assign(&in_order(&config(&["b"]).pool)).expect("room");
+        ids.assign(&in_order(&config(&["c", "b", "a"]).pool))
+            .expect("room");
         assert_eq!((id(&ids, "a"), id(&ids, "c")), (Some(1), Some(3)));
         assert_eq!(ids.retired().count(), 0);
     }

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::pool::{Name, Pool, Service};
+use crate::pool::{Backend, Name, Pool, Service};
 use crate::table::HashKey;
 use crate::table::maglev::{Digest, Maglev, TableSize};
 
-use super::compile::{CompileError, by_name, maglev, weight};
+use super::compile::{CompileError, maglev, weight};
 use super::ways::RailTables;
 
 /// Maglev tables by what they were built from, so that a change to one service rebuilds one table.
@@ -40,28 +40,36 @@ struct CachedTable {
 }
 
 impl CachedTable {
-    fn is_of(&self, pool: &Pool, weights: &[(&Name, u32)]) -> bool {
+    fn is_of(&self, pool: &Pool, by_name: &[&Backend]) -> bool {
         let own = self.weights.iter().map(|(name, weight)| (name, *weight));
-        self.hash_key == pool.hash_key
-            && self.size == pool.table_size
-            && own.eq(weights.iter().copied())
+        self.hash_key == pool.hash_key && self.size == pool.table_size && own.eq(weights(by_name))
     }
+}
+
+/// The weights of backends, with their names.
+fn weights<'p>(backends: &'p [&'p Backend]) -> impl Iterator<Item = (&'p Name, u32)> {
+    backends
+        .iter()
+        .map(|backend| (&backend.name, weight(backend)))
 }
 
 impl TableCache {
     /// The tables of a pool's services, in their order. Those that changed are built, side by side where the
     /// calling thread may use several cores; on an error nothing has changed.
-    pub(super) fn update(&mut self, pool: &Pool) -> Result<Vec<Arc<Maglev>>, CompileError> {
-        let mut tables: Vec<Option<Arc<Maglev>>> = Vec::with_capacity(pool.services.len());
+    /// `in_order` are its services with their backends by name.
+    pub(super) fn update(
+        &mut self,
+        pool: &Pool,
+        in_order: &[(&Service, Vec<&Backend>)],
+    ) -> Result<Vec<Arc<Maglev>>, CompileError> {
+        let mut tables: Vec<Option<Arc<Maglev>>> = Vec::with_capacity(in_order.len());
         let mut missing = Vec::new();
-        for (index, service) in pool.services.iter().enumerate() {
-            let sorted = by_name(service).into_iter();
-            let weights: Vec<_> = sorted.map(|b| (&b.name, weight(b))).collect();
+        for (index, (service, by_name)) in in_order.iter().enumerate() {
             let cached = self.entries.get(&service.name);
-            let cached = cached.filter(|entry| entry.is_of(pool, &weights));
+            let cached = cached.filter(|entry| entry.is_of(pool, by_name));
             tables.push(cached.map(|entry| Arc::clone(&entry.maglev)));
             if cached.is_none() {
-                missing.push((index, service, weights));
+                missing.push((index, *service, by_name));
             }
         }
         let services: Vec<_> = missing.iter().map(|(_, service, _)| *service).collect();
@@ -71,17 +79,15 @@ impl TableCache {
         })
         .into_iter()
         .collect::<Result<_, _>>()?;
-        for ((index, service, weights), (maglev, time)) in missing.into_iter().zip(built) {
+        for ((index, service, by_name), (maglev, time)) in missing.into_iter().zip(built) {
             self.builds.count += 1;
             self.builds.time += time;
             tables[index] = Some(Arc::clone(&maglev));
-            let weights = weights.into_iter();
+            let weights = weights(by_name).map(|(name, weight)| (name.clone(), weight));
             let entry = CachedTable {
                 hash_key: pool.hash_key,
                 size: pool.table_size,
-                weights: weights
-                    .map(|(name, weight)| (name.clone(), weight))
-                    .collect(),
+                weights: weights.collect(),
                 maglev,
             };
             self.entries.insert(service.name.clone(), entry);

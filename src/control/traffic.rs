@@ -69,6 +69,7 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use super::super::compile::in_order;
     use super::*;
     use crate::pool::{Pool, parse_pool};
     use crate::table::IdSet;
@@ -101,11 +102,11 @@ mod tests {
         let web = &one.services[0].name;
         let mut ids = BackendIds::default();
         let mut ledger = Ledger::default();
-        ids.assign(&both).expect("room");
+        ids.assign(&in_order(&both)).expect("room");
         ledger.hand_over(&BackendIds::default(), &ids, |_| sent(0));
 
         let mut without = ids.clone();
-        without.assign(&one).expect("room");
+        without.assign(&in_order(&one)).expect("room");
         ledger.hand_over(&ids, &without, |id| sent(u64::from(id.get()) * 10));
         assert_eq!(ledger.left(web), sent(10));
         let b = BackendId::new(2).expect("an id");
@@ -115,7 +116,7 @@ mod tests {
         without.reclaim(&IdSet::new());
         let other = pool(&[("web", &["b", "c"])]);
         let mut again = without.clone();
-        again.assign(&other).expect("room");
+        again.assign(&in_order(&other)).expect("room");
         ledger.hand_over(&without, &again, |_| sent(10));
         let c = BackendId::new(1).expect("an id");
         assert_eq!(ledger.own(c, sent(17)), sent(7));
@@ -126,9 +127,9 @@ mod tests {
     fn a_service_that_is_gone_is_forgotten() {
         let (old, new) = (pool(&[("web", &["a"])]), pool(&[("dns", &["a"])]));
         let (mut ids, mut ledger) = (BackendIds::default(), Ledger::default());
-        ids.assign(&old).expect("room");
+        ids.assign(&in_order(&old)).expect("room");
         let mut next = ids.clone();
-        next.assign(&new).expect("room");
+        next.assign(&in_order(&new)).expect("room");
         ledger.hand_over(&ids, &next, |_| sent(5));
         assert_eq!(ledger.left(&old.services[0].name), sent(0));
     }

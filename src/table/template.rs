@@ -180,8 +180,7 @@ impl Template {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 link_len = link.write(ETHERTYPE_IPV4, &mut bytes);
                 let out = &mut bytes[link_len..link_len + 20];
-                write_ipv4(out, source, destination, tunnel, inner_v6);
-                (20, sum(out))
+                (20, write_ipv4(out, source, destination, tunnel, inner_v6))
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 link_len = link.write(ETHERTYPE_IPV6, &mut bytes);
@@ -284,16 +283,29 @@ impl Template {
     }
 }
 
-fn write_ipv4(out: &mut [u8], src: Ipv4Addr, dst: Ipv4Addr, tunnel: Tunnel, inner_v6: bool) {
+/// Returns the sum of the header's words. They are not read back for it: that would have to wait for what has just
+/// been written in pieces of another length.
+fn write_ipv4(out: &mut [u8], src: Ipv4Addr, dst: Ipv4Addr, tunnel: Tunnel, inner_v6: bool) -> u32 {
     let headers = (20 + tunnel.header_len()) as u16;
-    out[0] = 0x45;
-    out[2..4].copy_from_slice(&headers.to_be_bytes());
-    // RFC 6864: the ID of an atomic datagram (DF set) carries no meaning, so it stays zero.
-    out[6..8].copy_from_slice(&IPV4_DONT_FRAGMENT.to_be_bytes());
-    out[8] = OUTER_TTL;
-    out[9] = tunnel.protocol(inner_v6);
-    out[12..16].copy_from_slice(&src.octets());
-    out[16..20].copy_from_slice(&dst.octets());
+    let ttl_and_protocol = u16::from_be_bytes([OUTER_TTL, tunnel.protocol(inner_v6)]);
+    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (src.octets(), dst.octets());
+    let words = [
+        0x4500,
+        headers,
+        // RFC 6864: the ID of an atomic datagram (DF set) carries no meaning, so it stays zero.
+        0,
+        IPV4_DONT_FRAGMENT,
+        ttl_and_protocol,
+        0,
+        u16::from_be_bytes([s0, s1]),
+        u16::from_be_bytes([s2, s3]),
+        u16::from_be_bytes([d0, d1]),
+        u16::from_be_bytes([d2, d3]),
+    ];
+    for (place, word) in out.chunks_exact_mut(2).zip(words) {
+        place.copy_from_slice(&word.to_be_bytes());
+    }
+    words.into_iter().map(u32::from).sum()
 }
 
 fn write_ipv6(out: &mut [u8], src: Ipv6Addr, dst: Ipv6Addr, tunnel: Tunnel, inner_v6: bool) {
@@ -330,13 +342,6 @@ fn write_tunnel(out: &mut [u8], tunnel: Tunnel, inner_v6: bool) {
     }
 }
 
-fn sum(bytes: &[u8]) -> u32 {
-    bytes
-        .chunks_exact(2)
-        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
-        .sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,6 +352,11 @@ mod tests {
         vlan: None,
         outer_vlan: None,
     };
+
+    fn sum(bytes: &[u8]) -> u32 {
+        let words = bytes.chunks_exact(2);
+        words.map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum()
+    }
 
     fn template(tunnel: Tunnel, vlan: Option<u16>, v6: bool) -> Template {
         let (source, destination) = if v6 {
