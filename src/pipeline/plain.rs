@@ -25,8 +25,8 @@ const UDP: u32 = IpProtocol::UDP.0 as u32;
 const V4_HEAD: usize = 20 + 20;
 const V6_HEAD: usize = 40 + 20;
 /// Link headers: Ethernet, and with one tag.
-const BARE: usize = 14;
-const TAGGED: usize = 18;
+pub(super) const BARE: usize = 14;
+pub(super) const TAGGED: usize = 18;
 
 /// What plain packets are, as arrays.
 #[derive(Debug, Default)]

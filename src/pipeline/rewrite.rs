@@ -17,18 +17,18 @@ use super::frame::Frame;
 use super::packet::Packet;
 use super::verdict::{DropReason, Verdict};
 
-/// Puts the headers of an adjacency, short or long ones, in front of a plain packet, `len` bytes of the frame from
-/// `start` on; returns the bytes of the frame. What it has no such headers for, and what is too long, is for
+/// Puts the headers of an adjacency, short or long ones, in front of a plain packet, `len` bytes of the frame behind a
+/// link header of `L3`; returns the bytes of the frame. What it has no such headers for, and what is too long, is for
 /// [`forward`]; nothing has changed then. No plain packet is too short for the headers to be written.
 #[inline(always)]
-pub(super) fn forward_plain<F: Frame, const LONG: bool>(
+pub(super) fn forward_plain<F: Frame, const L3: usize, const LONG: bool>(
     frame: &mut F,
-    (start, len, class): (u32, u32, u8),
+    (len, class): (u32, u8),
     hash: &FlowHash,
     adjacency: &Adjacency,
 ) -> Option<usize> {
     let head = adjacency.room_for::<LONG>(len)?;
-    let packet = frame.rewrap(start as usize, len as usize, head)?;
+    let packet = frame.rewrap(L3, len as usize, head)?;
     adjacency.write::<LONG>(packet, (head, class), hash)
 }
 

@@ -72,11 +72,11 @@ impl Stage {
         self.ingress
     }
 
-    /// Where the plain packet in this lane starts, its bytes, and its DSCP and ECN.
+    /// Bytes of the plain packet in this lane, and its DSCP and ECN.
     #[inline(always)]
-    pub(super) fn extent(&self, lane: usize) -> (u32, u32, u8) {
+    pub(super) fn inner(&self, lane: usize) -> (u32, u8) {
         let shape = self.plain.shape[lane % BURST];
-        (self.plain.l3.into(), shape >> 16, (shape >> 8) as u8)
+        (shape >> 16, (shape >> 8) as u8)
     }
 
     /// The service of the plain packet in this lane.

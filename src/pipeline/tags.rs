@@ -7,12 +7,11 @@ use crate::wire::l2;
 use super::Pipeline;
 use super::classify::Parsed;
 use super::frame::Frame;
+use super::plain::BARE;
 use super::verdict::Verdict;
 
 /// Two link addresses.
 const ADDRESSES: usize = 12;
-/// Addresses and EtherType.
-const BARE: usize = 14;
 /// Two tags of four bytes.
 const MOST: usize = 8;
 

@@ -11,6 +11,7 @@ use crate::table::snapshot::{PortIndex, Snapshot};
 use crate::table::{BackendId, Nanos};
 
 use super::frame::Frame;
+use super::plain::{BARE, TAGGED};
 use super::stage::{Stage, lanes_of, read};
 use super::steer::Refusal;
 use super::{Pipeline, rewrite};
@@ -271,11 +272,25 @@ impl Pipeline {
         stage: &Stage,
         ways: &Ways<'_>,
     ) -> Departed {
-        let short = self.rewrite_lanes::<F, false>(frames, stage, ways, !0);
+        match usize::from(stage.plain.l3) {
+            TAGGED => self.rewrite_behind::<F, TAGGED>(frames, stage, ways),
+            _ => self.rewrite_behind::<F, BARE>(frames, stage, ways),
+        }
+    }
+
+    /// As [`Pipeline::rewrite_burst`], of packets behind link headers of `L3` bytes.
+    #[inline(always)]
+    fn rewrite_behind<F: Frame, const L3: usize>(
+        &self,
+        frames: &mut [F],
+        stage: &Stage,
+        ways: &Ways<'_>,
+    ) -> Departed {
+        let short = self.rewrite_lanes::<F, L3, false>(frames, stage, ways, !0);
         if short.left == 0 {
             return short;
         }
-        let long = self.rewrite_lanes::<F, true>(frames, stage, ways, short.left);
+        let long = self.rewrite_lanes::<F, L3, true>(frames, stage, ways, short.left);
         Departed {
             left: long.left,
             bytes: short.bytes + long.bytes,
@@ -286,7 +301,7 @@ impl Pipeline {
     /// Rewrites those of the lanes whose headers are as `LONG` as that: a loop with so little in it that all it needs
     /// stays in registers. Short ones are looked for in all lanes.
     #[inline(never)]
-    fn rewrite_lanes<F: Frame, const LONG: bool>(
+    fn rewrite_lanes<F: Frame, const L3: usize, const LONG: bool>(
         &self,
         frames: &mut [F],
         stage: &Stage,
@@ -300,9 +315,9 @@ impl Pipeline {
                 continue;
             }
             let len = frame.data().len();
-            let (extent, hash) = (stage.extent(lane), &stage.flows.hashes[lane]);
+            let (inner, hash) = (stage.inner(lane), &stage.flows.hashes[lane]);
             let adjacency = ways.adjacencies[lane];
-            match rewrite::forward_plain::<F, LONG>(frame, extent, hash, adjacency) {
+            match rewrite::forward_plain::<F, L3, LONG>(frame, inner, hash, adjacency) {
                 Some(total) => {
                     if let Some(backend) = backends.get(adjacency.id() as usize) {
                         backend.count(len);
