@@ -3,6 +3,7 @@
 use rustyrail::pipeline::frame::Frame as _;
 use rustyrail::pipeline::verdict::DropReason::*;
 use rustyrail::pipeline::verdict::Verdict;
+use rustyrail::table::snapshot::PortIndex;
 use rustyrail::testkit::rail::{NEXT_HOP_MAC, port_mac};
 use rustyrail::testkit::{Frame, PacketBuilder, Rail};
 use rustyrail::wire::Ecn;
@@ -96,6 +97,29 @@ fn the_inner_packet_stays_byte_for_byte() {
             forwarded("encap = \"ipip\"", &tagged).payload,
             ip_of(&inner)
         );
+    }
+}
+
+/// Clients behind a tagged port, backends on the link of another: the tag goes with the link header.
+#[test]
+fn from_a_tagged_port_to_an_untagged_one() {
+    let ports = "\n[[port]]\ndevice = \"net_null0\"\naddress = [\"192.0.2.10/24\"]\nvlan = 7\n\
+                 [[port]]\ndevice = \"net_null1\"\naddress = [\"198.18.0.10/24\"]\n";
+    for encap in ["", "encap = \"ipip\"", "gre_key = 7", "encap = \"gue\""] {
+        let what = format!("protocol = \"tcp\"\nport = 443\n{encap}");
+        let web = service("web", &what, &[""]);
+        let mut rail = Rail::new(&config(&[ports, &web].concat()));
+        let inner = |len| https(4242).ack().payload_len(len);
+        let lens = [0, 6, 700, 1400];
+        let packets = lens.map(|len| inner(len).vlan(7).padded());
+        let mut frames = packets.map(|packet| packet.frame());
+        let verdicts = rail.receive_burst(0, &mut frames);
+        for ((verdict, frame), len) in verdicts.into_iter().zip(&frames).zip(lens) {
+            assert_eq!(verdict, Verdict::Forward(PortIndex(1)), "{encap}");
+            let outer = Outer::of(frame);
+            assert_eq!((outer.vlan, outer.source), (None, [192, 0, 2, 10]));
+            assert!(outer.payload.ends_with(&ip_of(&inner(len))), "{encap}");
+        }
     }
 }
 
