@@ -182,6 +182,21 @@ pub(super) fn read<F: Frame>(snapshot: &Snapshot, ingress: PortIndex, frame: &F)
     parsed
 }
 
+/// Works on the lanes whose bits are set. Mostly all are: then four at a time, as looking for bits costs a tenth of the
+/// shortest loops.
+#[inline(always)]
+pub(super) fn for_lanes(bits: u32, mut work: impl FnMut(usize)) {
+    if bits == !0 {
+        for four in 0..BURST / 4 {
+            for lane in 4 * four..4 * four + 4 {
+                work(lane);
+            }
+        }
+    } else {
+        lanes_of(bits).for_each(work);
+    }
+}
+
 /// The lanes whose bits are set.
 #[inline(always)]
 pub(super) fn lanes_of(mut bits: u32) -> impl Iterator<Item = usize> {

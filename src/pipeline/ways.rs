@@ -12,7 +12,7 @@ use crate::table::{BackendId, Nanos};
 
 use super::frame::Frame;
 use super::plain::{BARE, TAGGED};
-use super::stage::{Stage, lanes_of, read};
+use super::stage::{Stage, for_lanes, lanes_of, read};
 use super::steer::Refusal;
 use super::{Pipeline, rewrite};
 
@@ -121,7 +121,7 @@ impl Pipeline {
     /// Finds the backends of packets whose connections are not tracked: what they hash to now.
     #[inline(never)]
     fn steer_untracked<'s>(&mut self, snapshot: &'s Snapshot, stage: &Stage, ways: &mut Ways<'s>) {
-        for lane in lanes_of(stage.untracked) {
+        for_lanes(stage.untracked, |lane| {
             let (place, slot) = (stage.flows.places[lane], stage.flows.slots[lane]);
             match snapshot.shortcuts.routes.way(place, slot) {
                 Some(adjacency) => {
@@ -130,7 +130,7 @@ impl Pipeline {
                 }
                 None => ways.refusals[lane] = Some(Refusal::NoBackend),
             }
-        }
+        });
     }
 
     /// Finds the backends of packets that change nothing about their connection; returns the lanes of the
@@ -146,7 +146,7 @@ impl Pipeline {
     ) -> u32 {
         let look = self.conns.look();
         let mut rest = 0u32;
-        for lane in lanes_of(lanes) {
+        for_lanes(lanes, |lane| {
             if let Some(hash) = behind.get(lane) {
                 look.prefetch(*hash);
             }
@@ -158,7 +158,7 @@ impl Pipeline {
             } else {
                 rest |= 1 << lane;
             }
-        }
+        });
         self.prefetch(behind, lanes);
         let steady = lanes.count_ones() - rest.count_ones();
         self.conns.count_hits(steady.into());
