@@ -218,7 +218,8 @@ def readme(report: dict) -> str:
         f" another core compiles and publishes tables in which one service differs, {swapped['swaps_each']} times in"
         f" each of {len(swapped['longest_us'])} measurements. The longest round with a swap of each took"
         f" {spread(of(swapped['longest_us']), 1)} us. The kernel's interrupts are in all rows alike: its clock ticks"
-        " take 10 us and more in a virtual machine, and now and then one falls into a swap. Rounds in which it gave the worker's core to another thread are in none of them:"
+        " take 10 us and more in a virtual machine, and now and then one falls into a swap. Rounds in which it"
+        " gave the worker's core to another thread are in none of them:"
         f" {swapped['preempted_with_swaps']} with swaps, {swapped['preempted_without']} without.",
         "",
     ])
