@@ -10,6 +10,8 @@ use super::{BackendId, FlowHash};
 const SHORTEST: usize = 34;
 /// Longest headers that are short: Ethernet, IPv4, and GRE.
 const SHORT: usize = 38;
+/// Shortest headers that are long: the words behind the first ones end within them.
+const LONG: usize = HEAD + 8;
 /// Longest headers of an adjacency: Ethernet, IPv4, and 12 bytes of tunnel.
 const LONGEST: usize = 46;
 /// What stands for headers that are not written here.
@@ -88,7 +90,7 @@ impl Adjacency {
         let plain = backend.delivery == Delivery::Tunnel
             && template.is_plain()
             && !backend.detours
-            && (SHORTEST..=LONGEST).contains(&bytes.len());
+            && matches!(bytes.len(), SHORTEST..=SHORT | LONG..=LONGEST);
         match backend.egress.filter(|_| plain) {
             Some(port) => {
                 let mut head = [0, 8, 16, 24].map(|at| word(&bytes[at..]));
