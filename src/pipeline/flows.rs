@@ -6,7 +6,7 @@ use crate::table::HashKey;
 use crate::table::claim::{Claim, ClaimKey};
 use crate::table::conn::{Look, Wanted};
 use crate::table::hash::{BURST, FlowHash};
-use crate::table::routes::{Addressing, Routes};
+use crate::table::routes::{Addressing, Homes};
 use crate::table::service::ServiceIndex;
 use crate::table::shortcuts::Mode;
 use crate::table::snapshot::{PortView, Snapshot};
@@ -20,7 +20,7 @@ pub(super) struct Tables<'s> {
     pub(super) key: HashKey,
     pub(super) look: Look<'s>,
     pub(super) addressing: Addressing,
-    pub(super) routes: &'s Routes,
+    pub(super) homes: Homes<'s>,
 }
 
 /// The flows of a burst, as arrays.
@@ -63,7 +63,7 @@ pub(super) fn look_up<F: Frame>(
         key: snapshot.hash_key,
         look,
         addressing: shortcuts.routes.addressing(),
-        routes: &shortcuts.routes,
+        homes: shortcuts.routes.homes(),
     };
     let to = (&mut stage.plain, &mut stage.flows);
     let (lanes, asked) = plain::read(burst, &tables, fields, to);
@@ -78,7 +78,7 @@ pub(super) fn look_up<F: Frame>(
             look_up_v6(snapshot, stage);
         }
     }
-    if !shortcuts.routes.is_empty() && stage.tracked() != 0 {
+    if !tables.homes.is_empty() && stage.tracked() != 0 {
         stage.flows.want(&stage.plain, look);
     }
 }

@@ -146,7 +146,7 @@ fn behind<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
     // After a burst without IPv4 there may be another.
     let (v4, asked) = if fields.alone && frames.iter().all(v6::is_v6::<F, L3>) {
         (0, 0)
-    } else if tables.routes.is_empty() {
+    } else if tables.homes.is_empty() {
         v4::read::<F, L3, V4, false>(for_us, frames, tables, (plain, flows))
     } else {
         v4::read::<F, L3, V4, true>(for_us, frames, tables, (plain, flows))
@@ -154,7 +154,7 @@ fn behind<F: Frame, const L3: usize, const V4: usize, const V6: usize>(
     let (v4, mut v6) = (all & v4, all & !v4);
     fields.alone = v4 == 0;
     if v6 != 0 {
-        v6 = v6::read::<F, L3, V6>(*for_us, frames, v6, fields, plain);
+        v6 = v6::read::<F, L3, V6>(for_us, frames, v6, fields, plain);
     }
     (Read { v4, v6 }, asked)
 }

@@ -122,12 +122,6 @@ impl Routes {
         }
     }
 
-    /// Whether no service is steered by hashes alone.
-    #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     /// Where packets have to look.
     #[inline(always)]
     pub fn addressing(&self) -> Addressing {
@@ -163,6 +157,12 @@ impl Routes {
 pub struct Homes<'r>(&'r [Route]);
 
 impl Homes<'_> {
+    /// Whether no service is steered by hashes alone.
+    #[inline(always)]
+    pub fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Asks for a slot of the service with this key, if that one's route is in its home; else `false`: the key does
     /// not say enough.
     #[inline(always)]
@@ -238,7 +238,7 @@ mod tests {
             }
             let map = ServiceMap::new(&keys);
             let routes = Routes::new(&map, &services, |service| !service.tracked, Adjacency::missing);
-            prop_assert_eq!(routes.is_empty(), services.iter().all(|service| service.tracked));
+            prop_assert_eq!(routes.homes().is_empty(), services.iter().all(|service| service.tracked));
             for (index, service) in (0..).map(ServiceIndex).zip(&services) {
                 for hash in hashes.iter().copied().map(FlowHash) {
                     let slot = routes.addressing().slot(hash);

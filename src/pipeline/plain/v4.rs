@@ -65,13 +65,7 @@ pub(super) fn read<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: b
         &mut to,
         #[inline(always)]
         |frames, (plain, flows, asked)| {
-            *asked = read_all::<F, L3, HEAD, ROUTED>(
-                for_us,
-                frames,
-                (tables, tables.routes.homes()),
-                plain,
-                flows,
-            );
+            *asked = read_all::<F, L3, HEAD, ROUTED>(for_us, frames, tables, plain, flows);
         },
     );
     let (plain, _, asked) = to;
@@ -82,10 +76,11 @@ pub(super) fn read<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: b
 fn read_all<F: Frame, const L3: usize, const HEAD: usize, const ROUTED: bool>(
     for_us: &ForUs,
     frames: &[F],
-    (tables, homes): (&Tables<'_>, Homes<'_>),
+    tables: &Tables<'_>,
     plain: &mut Plain,
     flows: &mut Flows,
 ) -> u32 {
+    let homes = tables.homes;
     let (mut first, mut asked) = (0, 0);
     while first < BURST && first < frames.len() {
         let mut heads = [&[0; HEAD]; GROUP];

@@ -30,7 +30,7 @@ pub(in crate::pipeline) struct Fields {
 /// Returns their lanes.
 #[inline(never)]
 pub(super) fn read<F: Frame, const L3: usize, const HEAD: usize>(
-    for_us: ForUs,
+    for_us: &ForUs,
     frames: &[F],
     lanes: u32,
     fields: &mut Fields,
@@ -54,7 +54,7 @@ pub(super) fn is_v6<F: Frame, const L3: usize>(frame: &F) -> bool {
 /// Copies the headers of those that may be plain; returns their lanes.
 #[inline(always)]
 fn gather<F: Frame, const L3: usize, const HEAD: usize>(
-    for_us: ForUs,
+    for_us: &ForUs,
     frames: &[F],
     lanes: u32,
     fields: &mut Fields,
@@ -82,7 +82,7 @@ fn gather<F: Frame, const L3: usize, const HEAD: usize>(
 
 /// The lanes that are plain, and others that mean nothing; takes apart those in `lanes`.
 #[inline(always)]
-fn check<const L3: usize>(for_us: ForUs, fields: &Fields, lanes: u32, plain: &mut Plain) -> u32 {
+fn check<const L3: usize>(for_us: &ForUs, fields: &Fields, lanes: u32, plain: &mut Plain) -> u32 {
     hw::vectorised(
         fields,
         plain,
