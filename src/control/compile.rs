@@ -108,17 +108,17 @@ pub fn compile(
     previous: Option<&Snapshot>,
     tables: &mut TableCache,
 ) -> Result<Snapshot, CompileError> {
-    let in_order = in_order(&config.pool);
-    ids.assign(&in_order)?;
-    let maglevs = tables.update(&config.pool, &in_order)?;
+    let ordered = in_order(&config.pool);
+    ids.assign(&ordered)?;
+    let maglevs = tables.update(&config.pool, &ordered)?;
     let as_many = previous.map_or(0, |previous| previous.hops.len());
     let mut hops = Hops::new(config, macs, neighbors, as_many);
     let mut backends = vec![None; ids.places()];
     let mut services = Vec::with_capacity(config.pool.services.len());
-    for ((service, by_name), maglev) in in_order.into_iter().zip(maglevs) {
+    for ((service, members), maglev) in ordered.into_iter().zip(maglevs) {
         let index = ServiceIndex(services.len() as u16);
         let ids = ids.of(&service.name).ok_or(NoFreeId)?.ids();
-        for (backend, id) in by_name.into_iter().zip(ids.iter()) {
+        for (backend, id) in members.into_iter().zip(ids.iter()) {
             backends[id.index()] = hops.backend(config, index, service, backend);
         }
         services.push(Service {

@@ -14,8 +14,8 @@ const SHORTEST: Duration = Duration::from_micros(20);
 /// What falling asleep and waking up may use of a core, in percent.
 const SHARE: f64 = 4.2;
 /// The longest sleep is as long as that takes. What waking up costs differs: 20 us of a core were measured on a
-/// virtual machine, 8 us when something else kept the core from halting. But never longer than this, so that a
-/// worker is back well within 1 ms, and never shorter.
+/// virtual machine, 25 us with neighbours, 8 us when something else kept the core from halting. But never longer than
+/// this, so that a worker is back well within 1 ms, and never shorter.
 const LONGEST: Duration = Duration::from_micros(540);
 const LEAST: Duration = Duration::from_micros(100);
 /// Sleeps over which their cost is measured.
